@@ -1,0 +1,25 @@
+"""Generative Video Matting: automatic, temporally coherent mattes for clips of any length.
+
+Usable without ComfyUI, and as cheap to import as torch: diffusers and PyAV load when they are first needed.
+"""
+
+from .errors import GVMError
+from .frames import Clip
+from .host.torch_host import TorchHost
+from .models.weights import MattingModel, load_model
+from .pipeline import MattingPipeline
+from .settings import MatteSettings
+from .windows import WindowPlan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Clip",
+    "GVMError",
+    "MatteSettings",
+    "MattingModel",
+    "MattingPipeline",
+    "TorchHost",
+    "WindowPlan",
+    "load_model",
+]

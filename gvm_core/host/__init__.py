@@ -1,0 +1,1 @@
+"""Who owns device, memory, progress and cancel."""

@@ -1,0 +1,54 @@
+"""`Host`: what a pipeline asks of whoever runs it, and `Network`: what it asks that for."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from ..frames import Clip
+
+
+class Network(nn.Module):
+    """A network whose host may keep its weights in another precision than it computes in.
+
+    Attributes:
+        compute_dtype: The precision to compute in where it is not that of the weights.
+    """
+
+    compute_dtype: torch.dtype | None = None
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """Precision of the weights in memory."""
+        return next(p.dtype for p in self.parameters())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision that inputs must have."""
+        return self.compute_dtype or self.weight_dtype
+
+
+class Host(Protocol):
+    """Owner of device, memory, progress and cancel, given to a pipeline by its caller."""
+
+    device: torch.device
+    """Where networks compute."""
+
+    def resident(self, network: Network, activation_bytes: int) -> AbstractContextManager[None]:
+        """Have ``network``'s weights ready on `device` inside the ``with`` block, with that much room beside them."""
+        ...
+
+    def widened(self, network: Network) -> AbstractContextManager[None]:
+        """Have ``network`` compute in float32 inside the ``with`` block."""
+        ...
+
+    def check_cancelled(self) -> None:
+        """Raise if the user asked to stop. Called before every network call."""
+        ...
+
+    def advance(self, alpha: Clip) -> None:
+        """Note finished frames ``[T, 1, H, W]``: progress, and a look at the matte where there is someone to look."""
+        ...

@@ -1,0 +1,167 @@
+"""`ComfyHost`: inside ComfyUI, where its model management owns device and memory. The only core file that imports it.
+
+Each network lives in one of ComfyUI's model patchers and is made of ComfyUI's castable layers, so offloading, partial
+loading, the VRAM flags and dynamic VRAM work on it as on any of its own models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.ldm.modules.attention
+import comfy.model_management as management
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..frames import Clip
+from ..models.weights import MattingModel
+from .base import Network
+
+PREVIEW_EDGE = 512
+
+
+@dataclass(frozen=True)
+class HostedModel:
+    """A matting model in ComfyUI's keeping: what travels through a GVM_MODEL socket.
+
+    Attributes:
+        model: The networks.
+        patchers: ComfyUI's patcher for each, by the network's ``id``.
+    """
+
+    model: MattingModel
+    patchers: dict[int, Any]
+
+
+class Holder(nn.Module):
+    """What a model patcher holds: it writes ``device`` and more onto its model, which diffusers' classes refuse."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.device: torch.device | None = None
+        self.network = network
+
+    def get_dtype(self) -> torch.dtype:
+        """Precision of the weights, for ComfyUI's own accounting."""
+        return self.network.weight_dtype
+
+
+def hand_over(model: MattingModel) -> HostedModel:
+    """Put a freshly loaded model into ComfyUI's keeping. Changes its layers; the results stay the same to the bit."""
+    for network in (model.unet, model.vae):
+        make_castable(network)
+    for module in model.unet.modules():
+        if hasattr(module, "set_processor"):
+            module.set_processor(HostAttention())
+    devices = {
+        id(model.unet): (management.get_torch_device(), management.unet_offload_device()),
+        id(model.vae): (management.get_torch_device(), management.vae_offload_device()),
+    }
+    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    patchers = {
+        id(network): patcher(
+            Holder(network), load_device=devices[id(network)][0], offload_device=devices[id(network)][1]
+        )
+        for network in (model.unet, model.vae)
+    }
+    return HostedModel(model, patchers)
+
+
+def make_castable(network: nn.Module) -> None:
+    """Turn torch's layers into ComfyUI's, which fetch weights that stayed behind and cast them to their input."""
+    for module in network.modules():
+        castable = getattr(comfy.ops.manual_cast, type(module).__name__, None)
+        if castable is not None and type(module) is getattr(nn, type(module).__name__, None):
+            module.__class__ = castable
+        elif type(module).__name__ == "AlphaBlender":
+            module.__class__ = type("AlphaBlender", (FollowsItsInput, type(module)), {})
+
+
+class FollowsItsInput:
+    """Mixed into diffusers' ``AlphaBlender``: its one weight has no castable layer around it and may stay behind."""
+
+    mix_factor: nn.Parameter
+
+    def get_alpha(self, image_only_indicator: Tensor, ndims: int) -> Tensor:  # noqa: ARG002
+        """The learned weight of the spatial branch, ``[1]``, on the input's device. A matte has no still images."""
+        return torch.sigmoid(self.mix_factor.to(image_only_indicator.device))
+
+
+class HostAttention:
+    """Attention of the UNet through whichever kernel ComfyUI was started with."""
+
+    def __call__(
+        self, attention: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any
+    ) -> Tensor:
+        """Attend within ``hidden_states`` ``[B, N, C]``, or from it to ``encoder_hidden_states``."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = attention.to_q(hidden_states), attention.to_k(context), attention.to_v(context)
+        attend = comfy.ldm.modules.attention.optimized_attention  # looked up late: other packs may replace it
+        return attention.to_out[0](attend(query, key, value, attention.heads))
+
+
+class ComfyHost:
+    """Runs a pipeline on ComfyUI's device, within its memory, under its progress bar and cancel button.
+
+    Args:
+        hosted: The model to run, from `hand_over`.
+        frames: How many frames will be finished; 0 shows no bar.
+        node_id: The node that shows the bar.
+    """
+
+    def __init__(self, hosted: HostedModel, frames: int = 0, node_id: str | None = None) -> None:
+        self.hosted = hosted
+        self.device: torch.device = management.get_torch_device()
+        self.bar = comfy.utils.ProgressBar(frames, node_id=node_id) if frames else None
+        self.done = 0
+
+    @contextmanager
+    def resident(self, network: Network, activation_bytes: int) -> Iterator[None]:
+        """Ask ComfyUI to load ``network``, in part if it must, with room for its activations."""
+        management.load_models_gpu([self.hosted.patchers[id(network)]], memory_required=activation_bytes)
+        yield
+
+    @contextmanager
+    def widened(self, network: Network) -> Iterator[None]:
+        """Compute in float32; the castable layers widen each weight as they use it."""
+        network.compute_dtype = torch.float32
+        try:
+            yield
+        finally:
+            network.compute_dtype = None
+
+    def check_cancelled(self) -> None:
+        """Raise ComfyUI's own interrupt if the user pressed cancel."""
+        management.throw_exception_if_processing_interrupted()
+
+    def advance(self, alpha: Clip) -> None:
+        """Move the bar frame by frame, and show the last finished matte on the node."""
+        if self.bar is None:
+            return
+        for _ in alpha.data[:-1]:
+            self.done += 1
+            self.bar.update_absolute(self.done)
+        self.done += 1
+        levels = (alpha.data[-1, 0].clamp(0, 1) * 255).round().byte().cpu().numpy()
+        self.bar.update_absolute(self.done, self.bar.total, ("JPEG", Image.fromarray(levels), PREVIEW_EDGE))
+
+
+def suitable_dtype() -> torch.dtype:
+    """Half precision where ComfyUI finds it works and pays on this device, else float32.
+
+    float16 first: on this model it is about ten times closer to float32 than bfloat16. Not on Apple's GPU, where its
+    attention turns into NaN.
+    """
+    device = management.get_torch_device()
+    if management.is_device_mps(device):
+        return torch.float32
+    if management.should_use_fp16(device):
+        return torch.float16
+    return torch.bfloat16 if management.should_use_bf16(device) else torch.float32

@@ -1,0 +1,72 @@
+"""`TorchHost`: the host of scripts, tests and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ..frames import Clip
+from .base import Network
+
+
+class TorchHost:
+    """One device, weights moved there on first use and left there.
+
+    Args:
+        device: A torch device or its name; ``None`` takes the fastest there is.
+        on_frames: Called with every finished clip of alpha; raising from it stops the run.
+
+    Example:
+        >>> TorchHost("cpu").device
+        device(type='cpu')
+    """
+
+    def __init__(
+        self, device: str | torch.device | None = None, on_frames: Callable[[Clip], None] | None = None
+    ) -> None:
+        self.device = fastest_device() if device is None else torch.device(device)
+        self.on_frames = on_frames
+
+    @contextmanager
+    def resident(self, network: Network, activation_bytes: int) -> Iterator[None]:  # noqa: ARG002
+        """Move ``network`` to the device, where it stays; torch finds room for the rest, or says so."""
+        network.to(self.device)
+        yield
+
+    @contextmanager
+    def widened(self, network: Network) -> Iterator[None]:
+        """Hold ``network``'s weights in float32, then put them back; widening and narrowing again loses nothing."""
+        narrow = network.weight_dtype
+        network.to(torch.float32)
+        try:
+            yield
+        finally:
+            network.to(narrow)
+
+    def check_cancelled(self) -> None:
+        """Do nothing: Ctrl-C raises by itself."""
+
+    def advance(self, alpha: Clip) -> None:
+        """Pass finished frames on to ``on_frames``."""
+        if self.on_frames:
+            self.on_frames(alpha)
+
+
+def fastest_device() -> torch.device:
+    """CUDA (or ROCm), else XPU, else Apple's GPU, else the CPU."""
+    for kind in ("cuda", "xpu", "mps"):
+        backend = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
+        if backend is not None and backend.is_available():
+            return torch.device(kind)
+    return torch.device("cpu")
+
+
+def suitable_dtype(device: torch.device) -> torch.dtype:
+    """Half precision where it is fast and safe, else float32.
+
+    float16 is preferred to bfloat16: on this model its alpha is about ten times closer to float32's. Apple's GPU
+    turns float16 attention into NaN, and CPUs gain nothing from it.
+    """
+    return torch.float16 if device.type in ("cuda", "xpu") else torch.float32

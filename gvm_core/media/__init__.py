@@ -1,0 +1,50 @@
+"""Frames in and mattes out, one at a time.
+
+``open_frames`` reads videos and image sequences alike; ``open_matte`` writes either, chosen by the name it is given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import MediaError
+from .sequence import SequenceReader, SequenceWriter
+from .video import CODECS, VideoReader, VideoWriter
+
+FrameReader = VideoReader | SequenceReader
+MatteWriter = VideoWriter | SequenceWriter
+
+
+def open_frames(path: Path, first: int = 0, last: int | None = None) -> FrameReader:
+    """A reader for a video file, an image, or a folder of numbered images.
+
+    Args:
+        path: The file or folder.
+        first: Index of the first frame wanted, from 0.
+        last: Index of the last frame wanted, itself included; ``None`` for all there are.
+
+    Raises:
+        MediaError: If nothing readable is there, or the range is empty.
+    """
+    if first < 0 or (last is not None and last < first):
+        raise MediaError(f"frames {first} to {last} are no range: it needs 0 <= first <= last")
+    if path.is_dir():
+        return SequenceReader(path, first, last)
+    if not path.is_file():
+        raise MediaError(f"there is no file or folder {path}")
+    return VideoReader(path, first, last)
+
+
+def open_matte(path: Path, source: FrameReader, *, overwrite: bool = False) -> MatteWriter:
+    """A writer for the matte of ``source``: a video by its suffix, else a folder of 16-bit PNGs.
+
+    Raises:
+        MediaError: If something is in the way and ``overwrite`` is not given, or the suffix means nothing.
+    """
+    suffix = path.suffix.lower()
+    if suffix in CODECS:
+        return VideoWriter(path, source.rate, overwrite=overwrite)
+    if suffix and not path.is_dir():
+        known = ", ".join(CODECS)
+        raise MediaError(f"no matte format goes with {suffix!r}; use {known}, or a folder name for 16-bit PNGs")
+    return SequenceWriter(path, source.names, overwrite=overwrite)

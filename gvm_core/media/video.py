@@ -1,0 +1,190 @@
+"""Videos in and matte videos out, frame by frame, through PyAV (FFmpeg's libraries)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import MediaError
+
+if TYPE_CHECKING:
+    import av
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a matte is written under one file suffix.
+
+    Attributes:
+        name: FFmpeg's name of the encoder.
+        pixels: Pixel format of the encoder.
+        odd_pixels: The one for frames with an odd edge, which chroma subsampling cannot hold.
+        options: The encoder's options.
+    """
+
+    name: str
+    pixels: str
+    odd_pixels: str
+    options: dict[str, str]
+
+
+CODECS = {
+    ".mp4": Codec("libx264", "yuv420p", "yuv444p", {"crf": "12", "preset": "medium"}),
+    ".mov": Codec("prores_ks", "yuv444p10le", "yuv444p10le", {"profile": "4444", "vendor": "apl0"}),
+    ".mkv": Codec("ffv1", "gray16le", "gray16le", {"level": "3"}),
+}
+"""What each suffix means: small and playable anywhere (8 bits), for editors (10 bits), lossless (16 bits)."""
+
+
+class VideoReader:
+    """The frames of a video: an iterable of ``[3, H, W]`` float32, sRGB 0..1, that can be run through once.
+
+    Conversion to RGB keeps 16 bits, rotation tags are applied, and nothing is held but the frame in hand.
+
+    Args:
+        path: Any file FFmpeg reads; a still picture is a video of one frame.
+        first: Index of the first frame wanted.
+        last: Index of the last frame wanted, itself included; ``None`` for all.
+
+    Attributes:
+        rate: Frames per second, exact.
+        names: Stem of each frame's file name when the matte goes to single files.
+    """
+
+    def __init__(self, path: Path, first: int = 0, last: int | None = None) -> None:
+        import av
+
+        self.path, self.first, self.last = path, first, last
+        try:
+            self.container = av.open(str(path))
+        except (av.FFmpegError, OSError) as error:
+            raise MediaError(f"{path} cannot be read as a video or picture: {error}") from error
+        if not self.container.streams.video:
+            self.container.close()
+            raise MediaError(f"{path} has no picture in it, only {', '.join(s.type for s in self.container.streams)}")
+        self.stream = self.container.streams.video[0]
+        self.stream.thread_type = "AUTO"
+        self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 24)
+
+    @property
+    def names(self) -> Callable[[int], str]:
+        """The name of frame ``i``: the video's own, and the index."""
+        return lambda index: f"{self.path.stem}_matte.{index:06d}"
+
+    @property
+    def count(self) -> int | None:
+        """How many frames will come, if the file says; a guess for progress bars only."""
+        total = self.stream.frames or None
+        if self.last is not None and total is not None:
+            total = min(total, self.last + 1)
+        return None if total is None else max(total - self.first, 0)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        import av
+
+        index = -1
+        try:
+            for index, frame in enumerate(self.container.decode(self.stream)):
+                if self.last is not None and index > self.last:
+                    return
+                if index >= self.first:
+                    yield rgb(frame)
+        except av.FFmpegError as error:
+            raise MediaError(f"{self.path} is damaged after frame {index}: {error}") from error
+        if index < self.first:
+            raise MediaError(f"{self.path} has {index + 1} frames; there is no frame {self.first}")
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+
+class VideoWriter:
+    """Writes mattes as a grey video; under its final name only when it is whole.
+
+    Args:
+        path: Where to; the suffix chooses from `CODECS`.
+        rate: Frames per second.
+        overwrite: Replace a file of that name.
+    """
+
+    def __init__(self, path: Path, rate: Fraction, *, overwrite: bool = False) -> None:
+        if path.exists() and not overwrite:
+            raise MediaError(f"{path} exists already; choose another name, or allow overwriting (--overwrite)")
+        self.path, self.rate = path, rate
+        self.codec = CODECS[path.suffix.lower()]
+        self.part = path.with_name(f"{path.stem}.part{path.suffix}")
+        self.container: Any = None
+        self.stream: Any = None
+
+    def write(self, alpha: Tensor) -> None:
+        """Append one matte ``[1, H, W]`` in 0..1."""
+        import av
+
+        if self.container is None:
+            self.open(*alpha.shape[-2:])
+        levels = (alpha[0].clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
+        frame = av.VideoFrame.from_ndarray(levels, format="gray16le")
+        self.container.mux(self.stream.encode(frame.reformat(format=self.stream.pix_fmt)))
+
+    def open(self, height: int, width: int) -> None:
+        """Start the file for frames of this size."""
+        import av
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.container = av.open(str(self.part), "w")
+        self.stream = self.container.add_stream(self.codec.name, rate=self.rate, options=dict(self.codec.options))
+        self.stream.width, self.stream.height = width, height
+        odd = height % 2 or width % 2
+        self.stream.pix_fmt = self.codec.odd_pixels if odd else self.codec.pixels
+        if odd and self.codec.odd_pixels != self.codec.pixels:
+            log.warning("%s: frames of odd size are written as %s, which some players refuse", self.path, "4:4:4")
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.container is None:
+            return
+        if kind is None:
+            self.container.mux(self.stream.encode(None))
+        self.container.close()
+        if kind is None:
+            self.part.replace(self.path)
+        else:
+            with suppress(OSError):
+                self.part.unlink()
+
+
+def rgb(frame: av.VideoFrame) -> Tensor:
+    """A decoded frame as ``[3, H, W]`` float32, sRGB 0..1, upright.
+
+    Frames without a colour tag are read as BT.709 from 720 lines on, else as BT.601, as players do.
+    """
+    from av.video.reformatter import Colorspace
+
+    if frame.format.name.startswith("gbr") and "f32" in frame.format.name:
+        return torch.from_numpy(frame.to_ndarray(format="gbrpf32le")).movedim(-1, 0).float()
+    source = {}
+    if frame.format.name.startswith("yuv") and frame.colorspace == Colorspace.UNSPECIFIED:
+        source["src_colorspace"] = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
+    levels = frame.reformat(format="rgb48le", **source).to_ndarray()  # [H, W, 3]
+    picture = torch.from_numpy(levels.astype(np.float32) / 65535).movedim(-1, 0)
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return torch.rot90(picture, turns, (1, 2)).contiguous() if turns else picture.contiguous()

@@ -1,0 +1,67 @@
+"""Stable Video Diffusion's VAE: single frames to latents, windows of latents back to frames.
+
+Knows diffusers' encoder and decoder and nothing of windows or devices.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from einops import rearrange
+from torch import Tensor
+
+from ..host.base import Network
+
+
+class TemporalVAE(Network):
+    """Pixels ↔ latents, scaled so that latents have unit variance.
+
+    The encoder sees one frame at a time, so how many frames share a call never changes its result. The decoder
+    convolves and normalises over time: the frames of one call belong together.
+
+    Args:
+        config: The ``vae/config.json`` of a published model.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        from diffusers import AutoencoderKLTemporalDecoder
+
+        stock = AutoencoderKLTemporalDecoder.from_config(
+            {key: value for key, value in config.items() if not key.startswith("_")}
+        )
+        self.encoder = stock.encoder
+        self.decoder = stock.decoder
+        self.quant_conv = stock.quant_conv
+        self.scaling_factor: float = stock.config["scaling_factor"]
+        self.width: int = stock.config["block_out_channels"][0]
+        self.factor: int = 2 ** (len(stock.config["block_out_channels"]) - 1)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Frames ``[N, 3, H, W]`` in -1..1 (sRGB) to latents ``[N, 4, H/f, W/f]``, the mode of their distribution."""
+        mean, _ = self.quant_conv(self.encoder(images)).chunk(2, dim=1)
+        return mean * self.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Clips of latents ``[B, T, 4, h, w]`` to pictures ``[B, T, 3, h*f, w*f]``, roughly -1..1."""
+        frames = latents.shape[1]
+        decoder, still = self.decoder, latents.new_zeros(latents.shape[:2])
+        x = decoder.conv_in(rearrange(latents, "b t c h w -> (b t) c h w") / self.scaling_factor)
+        x = decoder.mid_block(x, image_only_indicator=still)
+        for block in decoder.up_blocks:
+            x = block(x, image_only_indicator=still)
+        x = decoder.conv_out(decoder.conv_act(decoder.conv_norm_out(x)))
+        x = decoder.time_conv_out(rearrange(x, "(b t) c h w -> b c t h w", t=frames))
+        return rearrange(x, "b c t h w -> b t c h w")
+
+    def decode_alpha(self, latents: Tensor) -> Tensor:
+        """Clips of alpha latents ``[B, T, 4, h, w]`` to unclamped alpha ``[B, T, 1, h*f, w*f]``: the mean channel."""
+        return self.decode(latents).mean(dim=2, keepdim=True) * 0.5 + 0.5
+
+    def encode_bytes(self, pixels: int) -> int:
+        """Peak of activations while encoding frames of ``pixels`` pixels in all: measured on SVD's VAE, 128 wide."""
+        return int(1320 * pixels * self.width / 128 * self.dtype.itemsize / 2)
+
+    def decode_bytes(self, pixels: int) -> int:
+        """Peak of activations while decoding a window of ``pixels`` pixels in all, likewise."""
+        return int(2050 * pixels * self.width / 128 * self.dtype.itemsize / 2)

@@ -1,0 +1,177 @@
+"""From a folder of weights to a `MattingModel`: find, check, load."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from .files import read_json, read_weights
+from .lora import find_lora, merge_lora, read_lora, restore_weights
+from .unet import MattingUNet
+from .vae import TemporalVAE
+
+DEMO_FOLDER = Path(__file__).parent / "demo"
+ADVICE = "gvm.json"
+"""Beside the published folders: the sizes a model works best at, where they are not the released model's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What is known of a loaded model beside its weights.
+
+    Attributes:
+        name: For people: ``"demo"``, ``"gvm"`` or the folder's name.
+        folder: Where it was loaded from.
+        scheduler: The published ``scheduler_config.json``, empty where there is none.
+        short_edge: Shorter side of the frames it works best on, in pixels.
+        max_edge: Longer side it should not exceed.
+    """
+
+    name: str
+    folder: Path
+    scheduler: dict[str, Any]
+    short_edge: int = 720
+    max_edge: int = 1024
+
+
+@dataclass
+class MattingModel:
+    """The networks of one matting model, frozen, with at most one LoRA merged in.
+
+    Attributes:
+        unet: Image latents to alpha latents.
+        vae: Pixels to latents and back.
+        config: Where it came from.
+    """
+
+    unet: MattingUNet
+    vae: TemporalVAE
+    config: ModelConfig
+    _originals: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for network in (self.unet, self.vae):
+            network.requires_grad_(False).eval()
+
+    def apply_lora(self, path: Path | str, strength: float = 1.0) -> None:
+        """Merge the LoRA at ``path`` into the UNet in place of the one that is in it, if any.
+
+        Raises:
+            ModelError: If the file is damaged or belongs to another network; the weights are as before then.
+        """
+        lora = read_lora(Path(path))
+        self.remove_lora()
+        self._originals = merge_lora(self.unet, lora, strength)
+
+    def remove_lora(self) -> None:
+        """Take the LoRA out again: the weights are then to the bit what they were without it."""
+        restore_weights(self.unet, self._originals)
+        self._originals = {}
+
+    def scheduler(self) -> Any:
+        """A fresh ``FlowMatchEulerDiscreteScheduler`` for one window of the gaussian mode."""
+        from diffusers import FlowMatchEulerDiscreteScheduler
+
+        return FlowMatchEulerDiscreteScheduler.from_config(self.config.scheduler)
+
+
+def load_model(
+    source: str | os.PathLike[str] = "demo",
+    dtype: torch.dtype = torch.float32,
+    lora: Literal["auto"] | str | os.PathLike[str] | None = "auto",
+    lora_strength: float = 1.0,
+) -> MattingModel:
+    """Load a matting model.
+
+    Args:
+        source: ``"demo"`` for the small bundled network, ``"gvm"`` for the released weights (see `released_folder`),
+            or a folder in the published layout: ``unet/``, ``vae/``, ``scheduler/``.
+        dtype: Precision of the weights in memory, and so of the arithmetic.
+        lora: ``"auto"`` merges the LoRA that lies beside the UNet, if there is one; a path merges that; None, none.
+        lora_strength: Factor on the LoRA's update; 1 is as trained.
+
+    Raises:
+        ModelError: If something is missing, damaged, or of another model.
+
+    Example:
+        >>> model = load_model("demo")
+        >>> model.config.name, model.vae.factor
+        ('demo', 4)
+    """
+    folder = model_folder(source)
+    unet = build(MattingUNet, folder / "unet", dtype)
+    vae = build(TemporalVAE, folder / "vae", dtype)
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    name = str(source) if source in ("demo", "gvm") else folder.name
+    advice = folder / ADVICE
+    config = ModelConfig(
+        name,
+        folder,
+        read_json(scheduler) if scheduler.is_file() else {},
+        **(read_json(advice) if advice.is_file() else {}),
+    )
+    model = MattingModel(unet, vae, config)
+    path = find_lora(folder / "unet") if lora == "auto" else lora
+    if path is not None and lora_strength != 0:
+        model.apply_lora(path, lora_strength)
+    return model
+
+
+def model_folder(source: str | os.PathLike[str]) -> Path:
+    """The folder that ``source`` stands for, checked to look like a model."""
+    folder = {"demo": DEMO_FOLDER, "gvm": released_folder()}.get(str(source), Path(source).expanduser())
+    if not folder.is_dir():
+        if source == "gvm":
+            raise ModelError(
+                f"the released GVM weights are not in {folder}. Fetch them with: python -m gvm_core fetch "
+                "(6.5 GB; it shows their licence first), or give the path of a folder that holds them."
+            )
+        raise ModelError(f"there is no model folder {folder}; give 'demo', 'gvm' or an existing folder")
+    missing = [part for part in ("unet", "vae") if not (folder / part / "config.json").is_file()]
+    if missing:
+        raise ModelError(
+            f"{folder} is not a GVM model: it lacks {' and '.join(f'{part}/config.json' for part in missing)}"
+        )
+    return folder
+
+
+def released_folder() -> Path:
+    """Where the released weights are kept outside ComfyUI: ``$GVM_HOME/gvm``, by default ``~/.cache/gvm/gvm``."""
+    return Path(os.environ.get("GVM_HOME", Path.home() / ".cache" / "gvm")) / "gvm"
+
+
+def build(kind: type[MattingUNet] | type[TemporalVAE], folder: Path, dtype: torch.dtype) -> Any:
+    """A network of ``kind`` with the weights in ``folder``, without ever holding them twice."""
+    config = read_json(folder / "config.json")
+    weights = read_weights(folder, dtype)
+    try:
+        with torch.device("meta"):
+            network = kind(config)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise ModelError(f"{folder / 'config.json'} does not describe a GVM network: {error}") from error
+    check_weights(network, weights, folder)
+    network.load_state_dict(weights, assign=True)
+    return network
+
+
+def check_weights(network: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    """Raise `ModelError` unless ``weights`` are exactly those of ``network``."""
+    wanted = network.state_dict()
+    missing, surplus = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    shapes = [key for key in wanted.keys() & weights.keys() if wanted[key].shape != weights[key].shape]
+    faults = [
+        f"{len(keys)} {what} (first {keys[0]})"
+        for keys, what in ((missing, "missing"), (surplus, "unexpected"), (sorted(shapes), "of another shape"))
+        if keys
+    ]
+    if faults:
+        hint = ""
+        if any(key.startswith("add_embedding.") for key in surplus):
+            hint = " They look like plain Stable Video Diffusion, which is what GVM was trained from, not GVM."
+        raise ModelError(f"the weights in {folder} are of another model: tensors {', '.join(faults)}.{hint}")

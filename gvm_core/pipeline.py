@@ -1,0 +1,214 @@
+"""The method, in order: fit, encode, denoise, decode, join. Start reading here.
+
+Knows the order of the stages and asks its host for device and memory; nothing of files or ComfyUI.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from .errors import GVMError, InputError
+from .frames import Clip
+from .host.base import Host, Network
+from .host.torch_host import TorchHost
+from .models.weights import MattingModel
+from .post.resize import Fit
+from .sampling import denoise_from_noise, denoise_from_zeros, frame_noise
+from .settings import MatteSettings
+from .windows import crossfade, cut, gather
+
+log = logging.getLogger(__name__)
+
+ENCODE_PIXELS = 2**20
+"""Small frames are encoded several at a time, up to this many pixels."""
+
+
+class MattingPipeline:
+    """Mattes for videos of any length.
+
+    Args:
+        model: The networks, from `load_model`.
+        settings: Everything the picture depends on; ``None`` for the defaults.
+        host: Owner of device and memory; ``None`` for the fastest device here.
+
+    Example:
+        >>> from gvm_core import load_model
+        >>> pipeline = MattingPipeline(load_model("demo"), host=TorchHost("cpu"))
+        >>> pipeline.matte(torch.rand(3, 3, 40, 56)).shape
+        torch.Size([3, 1, 40, 56])
+    """
+
+    def __init__(self, model: MattingModel, settings: MatteSettings | None = None, host: Host | None = None) -> None:
+        self.model = model
+        self.settings = settings or MatteSettings()
+        self.host = host or TorchHost()
+
+    def matte(self, frames: Iterable[Tensor]) -> Tensor:
+        """`stream`, collected.
+
+        Args:
+            frames: As for `stream`; ``[T, 3, H, W]`` is one such iterable.
+
+        Returns:
+            Alpha ``[T, 1, H, W]`` in 0..1, float32 on the CPU.
+        """
+        return torch.cat([clip.data for clip in self.stream(frames)])
+
+    def stream(self, frames: Iterable[Tensor], first: int = 0) -> Iterator[Clip]:
+        """Matte a stream of frames, holding two windows of it at most.
+
+        Args:
+            frames: ``[3, H, W]`` each, sRGB 0..1 (values beyond pass), float, all of one size, at least one.
+            first: Index of the first frame in the video it comes from.
+
+        Yields:
+            Clips of alpha ``[T, 1, H, W]`` in 0..1 at the frames' own size, float32 on the CPU, gapless, in order.
+
+        Raises:
+            InputError: For frames that are not as above, naming the frame.
+            GVMError: If the result is not finite even in float32.
+        """
+        fit, clips = self.fit(frames, first)
+        image_latents = self.encode(clips)
+        alpha_latents = self.denoise(image_latents)
+        yield from self.finish(self.decode(alpha_latents), fit)
+
+    def fit(self, frames: Iterable[Tensor], first: int = 0) -> tuple[Fit, Iterator[Clip]]:
+        """Check the frames, and scale and pad them for the network: how, and the clips ``[T, 3, H, W]`` that result."""
+        clips = as_clips(frames, first)
+        opening = next(clips)
+        settings, (height, width) = self.settings, opening.data.shape[-2:]
+        fit = Fit.plan((height, width), settings.short_edge, settings.max_edge, settings.pad_multiple)
+        return fit, (clip.replace(fit.fit(clip.data)) for clip in chain([opening], clips))
+
+    def encode(self, clips: Iterable[Clip]) -> Iterator[Clip]:
+        """Images ``[T, 3, H, W]`` in 0..1 to image latents ``[T, 4, h, w]``, each frame once and by itself."""
+        vae = self.model.vae
+
+        def encode_images(images: Tensor) -> Tensor:
+            return vae.encode(images * 2 - 1)
+
+        for clip in gather(clips, self.settings.plan.stride):
+            # How many frames share a call changes speed and memory, never the latents.
+            parts = clip.data.split(max(1, ENCODE_PIXELS // clip.data[0, 0].numel()))
+            with torch.no_grad(), self.host.resident(vae, vae.encode_bytes(parts[0][:, 0].numel())):
+                latents = [self.call(vae, encode_images, part, clip.start) for part in parts]
+            yield clip.replace(torch.cat(latents))
+
+    def denoise(self, clips: Iterable[Clip]) -> Iterator[Clip]:
+        """Image latents ``[T, 4, h, w]`` to alpha latents ``[T, 4, h, w]``, in overlapping windows, cross-faded."""
+        return crossfade(map(self.denoise_window, cut(clips, self.settings.plan)))
+
+    def denoise_window(self, window: Clip) -> Clip:
+        """Alpha latents ``[T, 4, h, w]`` of one window: what the network sees at once."""
+        unet, settings = self.model.unet, self.settings
+
+        def network(latents: Tensor, timestep: Tensor) -> Tensor:
+            self.host.check_cancelled()
+            return unet(latents, timestep)
+
+        def from_zeros(latents: Tensor) -> Tensor:
+            return denoise_from_zeros(network, latents[None], settings.steps)[0]
+
+        def from_noise(latents: Tensor) -> Tensor:
+            noise = self.noise(window).to(latents)[None]
+            return denoise_from_noise(network, latents[None], noise, self.model.scheduler(), settings.steps)[0]
+
+        sample = from_zeros if settings.noise == "zeros" else from_noise
+        with torch.no_grad(), self.host.resident(unet, unet.activation_bytes(window.data[:, 0].numel())):
+            return window.replace(self.call(unet, sample, window.data, window.start))
+
+    def decode(self, clips: Iterable[Clip]) -> Iterator[Clip]:
+        """Alpha latents ``[T, 4, h, w]`` to unclamped alpha ``[T, 1, H, W]``, in overlapping windows, cross-faded."""
+        return crossfade(map(self.decode_window, cut(clips, self.settings.decode_plan or self.settings.plan)))
+
+    def decode_window(self, window: Clip) -> Clip:
+        """Unclamped alpha ``[T, 1, H, W]`` of one window: the decoder, too, works over time."""
+        vae = self.model.vae
+
+        def decode(latents: Tensor) -> Tensor:
+            return vae.decode_alpha(latents[None])[0]
+
+        pixels = window.data[:, 0].numel() * vae.factor**2
+        with torch.no_grad(), self.host.resident(vae, vae.decode_bytes(pixels)):
+            return window.replace(self.call(vae, decode, window.data, window.start))
+
+    def finish(self, clips: Iterable[Clip], fit: Fit) -> Iterator[Clip]:
+        """Back to the frames' own size, clamped to 0..1, thresholds applied if any were asked for, reported."""
+        low, high = self.settings.low, self.settings.high
+        for clip in clips:
+            alpha = fit.restore(clip.data).clamp(0, 1)
+            alpha = alpha.masked_fill(alpha <= low, 0) if low > 0 else alpha
+            alpha = alpha.masked_fill(alpha >= high, 1) if high < 1 else alpha
+            finished = clip.replace(alpha)
+            self.host.advance(finished)
+            yield finished
+
+    def noise(self, window: Clip) -> Tensor:
+        """The window's noise ``[T, 4, h, w]``: each frame's own, whichever window it is in."""
+        shape = tuple(window.data.shape[1:])
+        return torch.stack([frame_noise(self.settings.seed, i, shape) for i in range(window.start, window.stop)])
+
+    def call(self, network: Network, function: Callable[[Tensor], Tensor], data: Tensor, start: int) -> Tensor:
+        """Run ``function`` on ``data`` in the network's precision; in float32 if that overflows. Result on the CPU.
+
+        The decision is made for every call alone, so a frame's matte does not depend on what came before it.
+        """
+        self.host.check_cancelled()
+        result = function(data.to(self.host.device, network.dtype)).float().cpu()
+        if result.isfinite().all():
+            return result
+        name = f"{type(network).__name__} gave values that are not finite at frame {start}"
+        if network.dtype != torch.float32:
+            log.warning(
+                "%s in %s; repeating in float32. If this happens often, load the model in fp32: it will be faster.",
+                name,
+                str(network.dtype).removeprefix("torch."),
+            )
+            with self.host.widened(network):
+                result = function(data.to(self.host.device, network.dtype)).float().cpu()
+        if not result.isfinite().all():
+            raise GVMError(f"{name}, even in float32. The weights or the LoRA are damaged, or do not belong together.")
+        return result
+
+
+def as_clips(frames: Iterable[Tensor], first: int = 0) -> Iterator[Clip]:
+    """Give frames their indices, refusing at once what cannot be matted. Yields at least one clip."""
+    size = None
+    index = first
+    for index, frame in enumerate(frames, start=first):
+        check_frame(frame, index)
+        size = size or frame.shape[-2:]
+        if frame.shape[-2:] != size:
+            raise InputError(
+                f"frame {index} is {frame.shape[2]}x{frame.shape[1]} pixels but the first was {size[1]}x{size[0]}; "
+                "all frames of a clip must be of one size"
+            )
+        yield Clip(frame.detach().float().cpu()[None], index)
+    if size is None:
+        raise InputError("there are no frames: the clip or batch is empty")
+
+
+def check_frame(frame: Tensor, index: int) -> None:
+    """Raise `InputError` unless ``frame`` is ``[3, H, W]``, floating point and finite."""
+    if not isinstance(frame, Tensor):
+        raise InputError(f"frame {index} is a {type(frame).__name__}, not a torch tensor [3, H, W]")
+    if frame.ndim != 3:
+        raise InputError(f"frame {index} has shape {list(frame.shape)}; a frame is [3, H, W], a video [T, 3, H, W]")
+    if frame.shape[0] != 3:
+        advice = {1: "repeat it to three channels", 4: "drop or composite its alpha channel first"}
+        raise InputError(
+            f"frame {index} has {frame.shape[0]} channels, the network takes RGB: "
+            f"{advice.get(frame.shape[0], 'give it three channels')} (frames are [3, H, W])"
+        )
+    if min(frame.shape) < 1:
+        raise InputError(f"frame {index} has no pixels: its shape is {list(frame.shape)}")
+    if not frame.is_floating_point():
+        raise InputError(f"frame {index} is {frame.dtype}; frames are floating point in 0..1 (divide bytes by 255)")
+    if not frame.isfinite().all():
+        raise InputError(f"frame {index} has NaN or infinite pixels; repair the footage or leave the frame out")

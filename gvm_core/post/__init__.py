@@ -1,0 +1,1 @@
+"""Pure tensor functions on frames and mattes, one operation per file."""

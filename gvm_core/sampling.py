@@ -1,0 +1,74 @@
+"""From image latents to alpha latents: the one network loop, and where its noise comes from.
+
+Knows networks as functions; nothing of windows, devices or weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Network = Callable[[Tensor, Tensor], Tensor]
+"""``(latents [B, T, 8, h, w], timestep) -> [B, T, 4, h, w]``."""
+
+LAST_TIMESTEP = 999
+
+
+def denoise_from_zeros(network: Network, image_latents: Tensor, steps: int = 1) -> Tensor:
+    """The released one-step mode: no noise, and the network's output *is* the alpha latents.
+
+    With more steps the output is fed back in place of the noise, still at the last timestep. That is what the
+    reference does; no scheduler is involved and no training is known to have seen it.
+
+    Args:
+        network: See `Network`.
+        image_latents: ``[B, T, 4, h, w]``.
+        steps: Network calls.
+
+    Returns:
+        Alpha latents ``[B, T, 4, h, w]``.
+    """
+    timestep = torch.tensor(LAST_TIMESTEP, device=image_latents.device)
+    alpha_latents = torch.zeros_like(image_latents)
+    for _ in range(steps):
+        alpha_latents = network(torch.cat([alpha_latents, image_latents], dim=2), timestep)
+    return alpha_latents
+
+
+def denoise_from_noise(network: Network, image_latents: Tensor, noise: Tensor, scheduler: Any, steps: int) -> Tensor:
+    """Flow matching from gaussian noise by Euler steps. Experimental: the released weights were not made for it.
+
+    Args:
+        network: See `Network`; its output is read as the velocity ``noise - alpha_latents``, as diffusers does.
+        image_latents: ``[B, T, 4, h, w]``.
+        noise: ``[B, T, 4, h, w]``, unit variance.
+        scheduler: A diffusers ``FlowMatchEulerDiscreteScheduler``.
+        steps: Network calls.
+
+    Returns:
+        Alpha latents ``[B, T, 4, h, w]``.
+    """
+    scheduler.set_timesteps(steps, device=image_latents.device)
+    alpha_latents = noise
+    for timestep in scheduler.timesteps:
+        velocity = network(torch.cat([alpha_latents, image_latents], dim=2), timestep)
+        alpha_latents = scheduler.step(velocity, timestep, alpha_latents, return_dict=False)[0]
+    return alpha_latents
+
+
+def frame_noise(seed: int, index: int, shape: tuple[int, ...]) -> Tensor:
+    """Unit gaussian noise that belongs to frame ``index`` of a run with ``seed``, wherever its window begins.
+
+    Drawn on the CPU from a generator of its own, so every machine and every window sees the same.
+
+    Example:
+        >>> bool((frame_noise(1, 5, (4, 2, 2)) == frame_noise(1, 5, (4, 2, 2))).all())
+        True
+    """
+    digest = hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=7).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+    return torch.randn(shape, generator=generator)

@@ -1,0 +1,62 @@
+"""Every choice a matte depends on, with every default. Nothing here depends on memory or device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .errors import InputError
+from .windows import WindowPlan
+
+Noise = Literal["zeros", "gaussian"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatteSettings:
+    """What decides the picture: same frames, same settings, same model, same matte.
+
+    Attributes:
+        plan: Frames the network sees at once, and how many neighbouring windows share.
+        decode_plan: The same for the decoder, which also works over time. ``None`` takes `plan`.
+        short_edge: Scale frames so that their shorter side has this many pixels; ``None`` keeps their own size.
+        max_edge: Then shrink, if need be, so that the longer side has at most this many; ``None`` sets no limit.
+        pad_multiple: Frames are padded by reflection to a multiple of this many pixels, and cropped back.
+        noise: ``"zeros"`` is the released one-step mode. ``"gaussian"`` starts from noise and takes `steps` Euler
+            steps; experimental, since the released weights were not made for it.
+        steps: Network calls per window.
+        seed: Names the noise of the gaussian mode; each frame has its own, shared by the windows that see it.
+        low: Alpha at or below this becomes 0. The reference uses 25/255; 0 leaves faint hair alone.
+        high: Alpha at or above this becomes 1. The reference uses 240/255.
+
+    Raises:
+        InputError: For values out of range.
+
+    Example:
+        >>> MatteSettings(plan=WindowPlan(length=16, overlap=4), max_edge=1024).steps
+        1
+    """
+
+    plan: WindowPlan = field(default_factory=WindowPlan)
+    decode_plan: WindowPlan | None = None
+    short_edge: int | None = None
+    max_edge: int | None = None
+    pad_multiple: int = 32
+    noise: Noise = "zeros"
+    steps: int = 1
+    seed: int = 0
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("short_edge", "max_edge"):
+            edge = getattr(self, name)
+            if edge is not None and edge < 8:
+                raise InputError(f"{name} must be at least 8 pixels, or None for the frames' own size, got {edge}")
+        if self.pad_multiple < 1:
+            raise InputError(f"pad_multiple must be at least 1, got {self.pad_multiple}")
+        if self.noise not in ("zeros", "gaussian"):
+            raise InputError(f"noise must be 'zeros' or 'gaussian', got {self.noise!r}")
+        if self.steps < 1:
+            raise InputError(f"steps must be at least 1, got {self.steps}")
+        if not 0 <= self.low < self.high <= 1:
+            raise InputError(f"the thresholds need 0 <= low < high <= 1, got low={self.low}, high={self.high}")

@@ -1,0 +1,1 @@
+"""Synthetic clips and training. Nothing that mattes imports this."""

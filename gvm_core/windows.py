@@ -1,0 +1,136 @@
+"""How long videos work: cut into overlapping windows, cross-fade the results.
+
+Knows frame indices only: nothing of pixels, networks or where frames come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from .errors import InputError
+from .frames import Clip
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """How windows tile a video.
+
+    Windows start every ``length - overlap`` frames. The last one is moved back so that it is as long as the others;
+    a video shorter than one window is one short window.
+
+    Attributes:
+        length: Frames the network sees at once.
+        overlap: Frames shared by neighbouring windows and cross-faded.
+
+    Raises:
+        InputError: If not ``0 <= overlap < length``.
+
+    Example:
+        >>> WindowPlan(length=4, overlap=1).spans(9)
+        [(0, 4), (3, 7), (5, 9)]
+        >>> WindowPlan(length=4, overlap=1).spans(2)
+        [(0, 2)]
+    """
+
+    length: int = 8
+    overlap: int = 2
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise InputError(f"a window needs at least one frame, got length={self.length}")
+        if not 0 <= self.overlap < self.length:
+            raise InputError(
+                f"overlap must be at least 0 and smaller than the window's length ({self.length}), got {self.overlap}"
+            )
+
+    @property
+    def stride(self) -> int:
+        """Frames from one window's start to the next."""
+        return self.length - self.overlap
+
+    def spans(self, frames: int) -> list[tuple[int, int]]:
+        """First and one-past-last frame of every window over a video of ``frames`` frames."""
+        last = max(frames - self.length, 0)
+        starts = [*range(0, last, self.stride), last] if frames else []
+        return [(start, min(start + self.length, frames)) for start in starts]
+
+
+def cut(clips: Iterable[Clip], plan: WindowPlan) -> Iterator[Clip]:
+    """Regroup gapless clips of any length into the windows of ``plan``, without knowing how many will come.
+
+    Holds one window and one incoming clip. The windows are those of `WindowPlan.spans`.
+
+    Example:
+        >>> frames = (Clip(torch.zeros(1, 1, 1, 1), i) for i in range(9))
+        >>> [(w.start, w.stop) for w in cut(frames, WindowPlan(length=4, overlap=1))]
+        [(0, 4), (3, 7), (5, 9)]
+    """
+    held: Clip | None = None  # the frames that the next window may need
+    following = None  # where the next regular window starts
+    emitted = None  # where the last window given out ended
+    for clip in clips:
+        following = clip.start if following is None else following
+        held = clip if held is None else join(held, clip)
+        while held.stop - following >= plan.length:
+            emitted = following + plan.length
+            yield held[following:emitted]
+            following += plan.stride
+        # A last window moved back may start one window before the last frame seen, no earlier.
+        held = held[max(held.stop - plan.length, held.start) :]
+    if held is not None and emitted != held.stop:
+        yield held
+
+
+def crossfade(windows: Iterable[Clip]) -> Iterator[Clip]:
+    """Join overlapping windows into gapless clips, each frame once and in order.
+
+    Where two windows share ``n`` frames, the later one's weight rises as ``(i + 1) / (n + 1)``, so neither window's
+    first or last frame stands alone and a single shared frame is an even mix.
+
+    Example:
+        >>> a, b = Clip(torch.zeros(3, 1, 1, 1), 0), Clip(torch.ones(3, 1, 1, 1), 2)
+        >>> [clip.data.flatten().tolist() for clip in crossfade([a, b])]
+        [[0.0, 0.0], [0.5, 1.0, 1.0]]
+    """
+    held: Clip | None = None
+    for window in windows:
+        if held is None:
+            held = window
+            continue
+        if window.start > held.start:
+            yield held[: min(window.start, held.stop)]
+        held = fade(held[window.start :], window) if window.start < held.stop else window
+    if held is not None:
+        yield held
+
+
+def fade(earlier: Clip, later: Clip) -> Clip:
+    """Mix two clips that start together, from the earlier one to the later; what only one of them covers stays."""
+    shared = min(len(earlier), len(later))
+    weight = torch.arange(1, shared + 1, dtype=later.data.dtype, device=later.data.device) / (shared + 1)
+    weight = weight[:, None, None, None]  # [n, 1, 1, 1]
+    mixed = torch.lerp(earlier.data[:shared], later.data[:shared], weight)
+    longer = later if len(later) >= len(earlier) else earlier
+    return longer.replace(torch.cat([mixed, longer.data[shared:]]))
+
+
+def gather(clips: Iterable[Clip], frames: int) -> Iterator[Clip]:
+    """Regroup gapless clips into clips of ``frames`` frames, the last one shorter."""
+    held: Clip | None = None
+    for clip in clips:
+        held = clip if held is None else join(held, clip)
+        while len(held) > frames:
+            yield held[: held.start + frames]
+            held = held[held.start + frames :]
+    if held is not None:
+        yield held
+
+
+def join(earlier: Clip, later: Clip) -> Clip:
+    """One clip out of two that follow each other."""
+    if earlier.stop != later.start:
+        raise InputError(f"frame {later.start} does not follow frame {earlier.stop - 1}")
+    return Clip(torch.cat([earlier.data, later.data]), earlier.start)

@@ -1,0 +1,26 @@
+"""The nodes, in menu order, and the folder their models are found in."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .finish import GVMComposite
+from .load import GVMLoadModel, register_model_folder
+from .matte import GVMMatte
+from .stages import GVMDecode, GVMDenoise, GVMEncode
+
+NODES: list[type[io.ComfyNode]] = [GVMLoadModel, GVMMatte, GVMEncode, GVMDenoise, GVMDecode, GVMComposite]
+
+
+class GVMExtension(ComfyExtension):
+    """ComfyUI-GVM."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The nodes, in menu order."""
+        return NODES
+
+
+async def comfy_entrypoint() -> GVMExtension:
+    """What ComfyUI calls to find the nodes."""
+    register_model_folder()
+    return GVMExtension()

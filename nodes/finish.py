@@ -1,0 +1,85 @@
+"""Look at a matte: composite the subject over something else."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..gvm_core.errors import InputError
+from ..gvm_core.post.composite import checker, over, parse_color
+from ..gvm_core.post.resize import resize
+from .sockets import schema, to_alpha, to_frames, to_images
+
+
+class GVMComposite(io.ComfyNode):
+    """Composite images over a background by their mattes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Widgets and sockets."""
+        return schema(
+            node_id="GVMComposite",
+            display_name="GVM Composite",
+            description=(
+                "Puts the subject over a checkerboard, a colour or other images. The mask counts as 1 = subject, as "
+                "from GVM Matte. A single mask or background serves every frame."
+            ),
+            search_aliases=["alpha over", "merge over", "replace background"],
+            inputs=[
+                io.Image.Input("images", tooltip="The subject, straight colour: the frames that were matted will do."),
+                io.Mask.Input("mask", tooltip="1 = subject. From GVM Matte."),
+                io.Combo.Input(
+                    "background",
+                    options=["checker", "colour", "image"],
+                    default="checker",
+                    tooltip="What goes behind: a grey checkerboard, the colour below, or the images connected below.",
+                ),
+                io.String.Input(
+                    "colour", default="#00b140", tooltip="For background 'colour': #rrggbb. Default: screen green."
+                ),
+                io.Boolean.Input(
+                    "linear_light",
+                    default=False,
+                    tooltip=(
+                        "Mix as light does instead of as sRGB values. On: as Nuke does, soft edges a little brighter. "
+                        "Off (default): as most editors do."
+                    ),
+                ),
+                io.Image.Input(
+                    "background_images",
+                    optional=True,
+                    tooltip="For background 'image': one image, or as many as there are frames; scaled to fit.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="images")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: Tensor,
+        mask: Tensor,
+        background: str,
+        colour: str,
+        linear_light: bool,
+        background_images: Tensor | None = None,
+    ) -> io.NodeOutput:
+        """Build the background, then put the subject over it."""
+        foreground, alpha = to_frames(images), to_alpha(mask).to(images.device)
+        size = (foreground.shape[2], foreground.shape[3])
+        if background == "checker":
+            behind = checker(*size)[None]
+        elif background == "colour":
+            behind = parse_color(colour)[None, :, None, None]
+        elif background_images is None:
+            raise InputError("background is 'image', but nothing is connected to background_images")
+        else:
+            behind = resize(to_frames(background_images), size)
+        for name, layer in (("mask", alpha), ("background", behind)):
+            if len(layer) not in (1, len(foreground)):
+                raise InputError(
+                    f"there are {len(foreground)} images but {len(layer)} in the {name}; give 1 or as many"
+                )
+        composite = over(foreground, resize(alpha, size), behind.to(foreground), linear_light=linear_light)
+        return io.NodeOutput(to_images(composite.to(torch.float32)))

@@ -1,0 +1,137 @@
+"""Load a model: the bundled demo, the released weights, or any folder under ``models/gvm``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..gvm_core.errors import ModelError
+from ..gvm_core.host.comfy import HostedModel, hand_over, suitable_dtype
+from ..gvm_core.models.download import GVM, fetch_release
+from ..gvm_core.models.weights import load_model
+from .sockets import GVMModel, schema
+
+FOLDER = "gvm"
+RELEASED = "gvm"
+DEMO = "demo"
+PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+class GVMLoadModel(io.ComfyNode):
+    """Load a matting model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Widgets and sockets."""
+        return schema(
+            node_id="GVMLoadModel",
+            display_name="Load GVM Model",
+            description=(
+                "Loads a Generative Video Matting model. 'demo' is a small network that comes with this pack: it shows "
+                f"the method at thumbnail size and is not for production. 'gvm' is the released model.\n\n{GVM.notice}"
+            ),
+            search_aliases=["matting model", "generative video matting", "background removal model"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=model_names(),
+                    default=DEMO,
+                    tooltip=(
+                        "Which weights to use.\ndemo: bundled, small, for trying things out.\n"
+                        f"gvm: the released weights ({GVM.size / 1e9:.1f} GB), from models/gvm/gvm.\n"
+                        "Others: folders under models/gvm that hold unet/ and vae/."
+                    ),
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=["auto", *PRECISIONS],
+                    default="auto",
+                    tooltip=(
+                        "Arithmetic of the networks. auto takes what your card does well: fp16 on most, fp32 on Apple "
+                        "and CPU.\nDefault auto. Choose fp32 if the log says that frames were repeated in float32."
+                    ),
+                ),
+                io.Float.Input(
+                    "lora_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip=(
+                        "How much of the LoRA beside the weights (trained on hair) is merged in. 1 as trained, 0 "
+                        "without.\nDefault 1. No effect on models that have none."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "download",
+                    default=False,
+                    label_on="fetch if missing",
+                    label_off="never",
+                    tooltip=(
+                        f"Fetch the released weights (gvm, {GVM.size / 1e9:.1f} GB, once) if they are missing. Off by "
+                        "default: switching it on says that you have read the licence notice in this node's description."
+                    ),
+                ),
+            ],
+            outputs=[GVMModel.Output(display_name="model")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model: str, precision: str, lora_strength: float, download: bool) -> io.NodeOutput:
+        """Find, load, and put into ComfyUI's keeping."""
+        folder = find_model(model) or obtain(model, download, cls.hidden.unique_id)
+        dtype = suitable_dtype() if precision == "auto" else PRECISIONS[precision]
+        hosted: HostedModel = hand_over(load_model(folder, dtype, lora_strength=lora_strength))
+        return io.NodeOutput(hosted)
+
+
+def register_model_folder() -> None:
+    """Add ``models/gvm`` behind whatever folders the user's ``extra_model_paths.yaml`` names for it."""
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+
+
+def model_names() -> list[str]:
+    """What can be chosen: always the demo and the released model, then every model folder there is."""
+    return list(dict.fromkeys([DEMO, RELEASED, *sorted(installed())]))
+
+
+def installed() -> dict[str, Path]:
+    """Model folders under every registered place, by name; the first place wins."""
+    found: dict[str, Path] = {}
+    for place in map(Path, folder_paths.get_folder_paths(FOLDER)):
+        folders = [place, *sorted(place.iterdir())] if place.is_dir() else []
+        for folder in folders:
+            if (folder / "unet" / "config.json").is_file():
+                # Weights laid straight into the place, without a folder of their own, are the released ones.
+                found.setdefault(RELEASED if folder == place else folder.name, folder)
+    return found
+
+
+def find_model(name: str) -> str | Path | None:
+    """Where the model called ``name`` lies; None if it does not."""
+    return DEMO if name == DEMO else installed().get(name)
+
+
+def obtain(name: str, allowed: bool, node_id: str | None) -> Path:
+    """Fetch the released weights into the first registered place, or say how to."""
+    target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / RELEASED
+    if name != RELEASED:
+        raise ModelError(f"there is no model {name!r} any more; models are folders under {target.parent}")
+    if not allowed:
+        raise ModelError(
+            f"the released GVM weights ({GVM.size / 1e9:.1f} GB) are not in {target}.\n\n{GVM.notice}\n\nTo fetch them, "
+            f"switch 'download' on in this node, or put unet/, vae/ and scheduler/ of {GVM.repo} there by hand."
+        )
+    bar = comfy.utils.ProgressBar(100, node_id=node_id)
+
+    def progress(done: int, total: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(100 * done // max(total, 1))
+
+    return fetch_release(GVM, target, progress)

@@ -1,0 +1,166 @@
+"""Matte a batch of images in one node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..gvm_core.host.comfy import ComfyHost, HostedModel
+from ..gvm_core.models.weights import ModelConfig
+from ..gvm_core.pipeline import MattingPipeline
+from ..gvm_core.settings import MatteSettings
+from ..gvm_core.windows import WindowPlan
+from .sockets import GVMModel, schema, to_frames, to_mask
+
+DEFAULTS = MatteSettings()
+
+SUITED, OWN, CUSTOM = "as suits the model", "as the frames are", "custom"
+
+
+def resolution_inputs() -> list[Any]:
+    """The widgets that decide at what size the network sees the frames."""
+    return [
+        io.Combo.Input(
+            "resolution",
+            options=[SUITED, OWN, CUSTOM],
+            default=SUITED,
+            tooltip=(
+                "At what size the network sees the frames; the matte always comes back at their own size.\n"
+                "as suits the model: what it was trained for (gvm: 720 to 1024 px). Right for almost everything.\n"
+                "as the frames are: no scaling. More detail and much more memory.\ncustom: the two values below."
+            ),
+        ),
+        io.Int.Input(
+            "short_edge",
+            default=720,
+            min=32,
+            max=8192,
+            step=8,
+            tooltip="Only for resolution 'custom': the shorter side is scaled to this. Larger: finer hair, slower.",
+        ),
+        io.Int.Input(
+            "max_edge",
+            default=1024,
+            min=32,
+            max=8192,
+            step=8,
+            tooltip="Only for resolution 'custom': then the longer side is limited to this.",
+        ),
+    ]
+
+
+def window_inputs() -> list[Any]:
+    """The widgets that decide how windows tile the clip."""
+    return [
+        io.Int.Input(
+            "window",
+            default=DEFAULTS.plan.length,
+            min=1,
+            max=64,
+            tooltip=(
+                "Frames the network sees at once. More: steadier and more memory. Part of the picture, never changed "
+                "behind your back.\nDefault 8, as released."
+            ),
+        ),
+        io.Int.Input(
+            "overlap",
+            default=DEFAULTS.plan.overlap,
+            min=0,
+            max=63,
+            tooltip=(
+                "Frames that neighbouring windows share and cross-fade. More: smoother joins, slower; must be smaller "
+                "than the window.\nRule of thumb: a quarter of the window."
+            ),
+        ),
+    ]
+
+
+def noise_inputs() -> list[Any]:
+    """The widgets of the experimental sampling mode."""
+    return [
+        io.Combo.Input(
+            "noise",
+            options=["zeros", "gaussian"],
+            default=DEFAULTS.noise,
+            tooltip="zeros: the released one-step mode. gaussian: experimental, from noise in several steps.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=DEFAULTS.steps,
+            min=1,
+            max=50,
+            tooltip="Network calls per window. 1 is as released; more only makes sense with gaussian noise.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=DEFAULTS.seed,
+            min=0,
+            max=2**53,
+            tooltip="Names the noise of the gaussian mode; without effect on zeros.",
+        ),
+    ]
+
+
+def edges(resolution: str, short_edge: int, max_edge: int, config: ModelConfig) -> dict[str, int | None]:
+    """The size settings that the widgets stand for."""
+    chosen = {SUITED: (config.short_edge, config.max_edge), OWN: (None, None), CUSTOM: (short_edge, max_edge)}
+    short, long = chosen[resolution]
+    return {"short_edge": short, "max_edge": long}
+
+
+class GVMMatte(io.ComfyNode):
+    """Mattes for a batch of images."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Widgets and sockets."""
+        return schema(
+            node_id="GVMMatte",
+            display_name="GVM Matte",
+            description=(
+                "Mattes the people (or animals) in a clip: no mask, no click. Takes the frames in order as one batch "
+                "and gives a soft MASK of the same size for each, 1 = subject, as Remove Background does (Load Image's "
+                "mask is the other way round)."
+            ),
+            search_aliases=["video matting", "remove background video", "alpha matte", "rotoscope"],
+            inputs=[
+                GVMModel.Input("model", tooltip="From Load GVM Model."),
+                io.Image.Input("images", tooltip="The frames of one clip, in order. RGB, any size, at least one."),
+                *window_inputs(),
+                *resolution_inputs(),
+                *noise_inputs(),
+            ],
+            outputs=[io.Mask.Output(display_name="mask", tooltip="Soft alpha for every frame, 1 = subject.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: HostedModel,
+        images: Tensor,
+        window: int,
+        overlap: int,
+        resolution: str,
+        short_edge: int,
+        max_edge: int,
+        noise: Any,
+        steps: int,
+        seed: int,
+    ) -> io.NodeOutput:
+        """Widgets to settings, frames through the pipeline, alpha to a MASK."""
+        settings = MatteSettings(
+            plan=WindowPlan(window, overlap),
+            **edges(resolution, short_edge, max_edge, model.model.config),
+            noise=noise,
+            steps=steps,
+            seed=seed,
+        )
+        frames = to_frames(images)
+        clips = MattingPipeline(model.model, settings, ComfyHost(model, len(frames), cls.hidden.unique_id)).stream(
+            frames
+        )
+        return io.NodeOutput(to_mask(torch.cat([clip.data for clip in clips])))

@@ -1,0 +1,67 @@
+"""Socket types, and ComfyUI's layouts turned into the core's: the only place that knows ``[B, H, W, C]``."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from einops import rearrange
+from torch import Tensor
+
+from ..gvm_core.errors import InputError
+from ..gvm_core.frames import Clip
+from ..gvm_core.post.resize import Fit
+
+GVMModel = io.Custom("GVM_MODEL")
+GVMLatents = io.Custom("GVM_LATENTS")
+GVMAlphaLatents = io.Custom("GVM_ALPHA_LATENTS")
+
+CATEGORY = "GVM"
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of a clip and the way back to its size: what travels between the three stage nodes.
+
+    Attributes:
+        clip: ``[T, 4, h, w]``.
+        fit: How the frames were scaled and padded.
+    """
+
+    clip: Clip
+    fit: Fit
+
+
+def schema(**fields: Any) -> io.Schema:
+    """A node schema in category GVM, without the fields that this ComfyUI is too old to know."""
+    known = {field.name for field in dataclasses.fields(io.Schema)}
+    return io.Schema(category=CATEGORY, **{name: value for name, value in fields.items() if name in known})
+
+
+def to_frames(images: Tensor) -> Tensor:
+    """IMAGE ``[B, H, W, 3]`` to frames ``[T, 3, H, W]``."""
+    if images.ndim != 4 or len(images) == 0:
+        raise InputError(f"the IMAGE input is empty or malformed: its shape is {list(images.shape)}, not [B, H, W, 3]")
+    if images.shape[-1] == 4:
+        raise InputError("the images have an alpha channel (RGBA); put Split Image with Alpha before this node")
+    return rearrange(images, "b h w c -> b c h w")
+
+
+def to_images(frames: Tensor) -> Tensor:
+    """Frames ``[T, 3, H, W]`` to IMAGE ``[B, H, W, 3]``."""
+    return rearrange(frames, "b c h w -> b h w c").contiguous()
+
+
+def to_mask(alpha: Tensor) -> Tensor:
+    """Alpha ``[T, 1, H, W]`` to MASK ``[B, H, W]``, 1 = subject."""
+    return alpha[:, 0]
+
+
+def to_alpha(mask: Tensor) -> Tensor:
+    """MASK ``[B, H, W]`` or ``[H, W]`` to alpha ``[T, 1, H, W]``."""
+    if mask.ndim not in (2, 3):
+        raise InputError(f"a MASK is [B, H, W]; this one is {list(mask.shape)}")
+    return mask.reshape(-1, 1, *mask.shape[-2:]).to(torch.float32)

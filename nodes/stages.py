@@ -1,0 +1,111 @@
+"""The three stages of the method as nodes of their own, for those who want to look at or change what lies between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..gvm_core.frames import Clip
+from ..gvm_core.host.comfy import ComfyHost, HostedModel
+from ..gvm_core.pipeline import MattingPipeline
+from ..gvm_core.settings import MatteSettings
+from ..gvm_core.windows import WindowPlan
+from .matte import edges, noise_inputs, resolution_inputs, window_inputs
+from .sockets import GVMAlphaLatents, GVMLatents, GVMModel, Latents, schema, to_frames, to_mask
+
+
+def collected(clips: Iterable[Clip]) -> Clip:
+    """Gapless clips as one: a socket demands the whole."""
+    parts = list(clips)
+    return Clip(torch.cat([part.data for part in parts]), parts[0].start)
+
+
+class GVMEncode(io.ComfyNode):
+    """Frames to image latents."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Widgets and sockets."""
+        return schema(
+            node_id="GVMEncode",
+            display_name="GVM Encode",
+            description="First of three stages: scales and pads the frames and encodes each to latents.",
+            inputs=[
+                GVMModel.Input("model", tooltip="From Load GVM Model."),
+                io.Image.Input("images", tooltip="The frames of one clip, in order."),
+                *resolution_inputs(),
+            ],
+            outputs=[GVMLatents.Output(display_name="latents")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: HostedModel, images: Tensor, resolution: str, short_edge: int, max_edge: int
+    ) -> io.NodeOutput:
+        """Fit and encode."""
+        settings = MatteSettings(**edges(resolution, short_edge, max_edge, model.model.config))
+        pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
+        fit, clips = pipeline.fit(to_frames(images))
+        return io.NodeOutput(Latents(collected(pipeline.encode(clips)), fit))
+
+
+class GVMDenoise(io.ComfyNode):
+    """Image latents to alpha latents."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Widgets and sockets."""
+        return schema(
+            node_id="GVMDenoise",
+            display_name="GVM Denoise",
+            description="Second of three stages: the video network, window by window, cross-faded.",
+            inputs=[
+                GVMModel.Input("model", tooltip="The model that encoded the latents."),
+                GVMLatents.Input("latents", tooltip="From GVM Encode."),
+                *window_inputs(),
+                *noise_inputs(),
+            ],
+            outputs=[GVMAlphaLatents.Output(display_name="alpha latents")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: HostedModel, latents: Latents, window: int, overlap: int, noise: Any, steps: int, seed: int
+    ) -> io.NodeOutput:
+        """Denoise and join."""
+        settings = MatteSettings(plan=WindowPlan(window, overlap), noise=noise, steps=steps, seed=seed)
+        pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
+        return io.NodeOutput(Latents(collected(pipeline.denoise([latents.clip])), latents.fit))
+
+
+class GVMDecode(io.ComfyNode):
+    """Alpha latents to a MASK."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Widgets and sockets."""
+        return schema(
+            node_id="GVMDecode",
+            display_name="GVM Decode",
+            description="Last of three stages: decodes alpha latents to a MASK of the frames' own size, 1 = subject.",
+            inputs=[
+                GVMModel.Input("model", tooltip="The model that made the latents."),
+                GVMAlphaLatents.Input("alpha_latents", tooltip="From GVM Denoise."),
+                *window_inputs(),
+            ],
+            outputs=[io.Mask.Output(display_name="mask", tooltip="Soft alpha for every frame, 1 = subject.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model: HostedModel, alpha_latents: Latents, window: int, overlap: int) -> io.NodeOutput:
+        """Decode, restore, clamp."""
+        settings = MatteSettings(plan=WindowPlan(window, overlap))
+        host = ComfyHost(model, len(alpha_latents.clip), cls.hidden.unique_id)
+        pipeline = MattingPipeline(model.model, settings, host)
+        alpha = collected(pipeline.finish(pipeline.decode([alpha_latents.clip]), alpha_latents.fit))
+        return io.NodeOutput(to_mask(alpha.data))

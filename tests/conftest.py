@@ -1,0 +1,29 @@
+"""Fixtures for every test, and a loud word about what could not run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support import write_tiny_model
+
+from gvm_core import TorchHost, load_model
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A model folder with random weights at toy size."""
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder):
+    """The toy model, loaded. Not to be changed."""
+    return load_model(tiny_folder)
+
+
+@pytest.fixture
+def cpu():
+    """The host for tests that must not depend on a GPU."""
+    return TorchHost("cpu")

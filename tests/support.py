@@ -1,0 +1,97 @@
+"""Real networks at toy size, and clips to feed them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+TINY_UNET = {
+    "_class_name": "UNetSpatioTemporalConditionModel",
+    "in_channels": 8,
+    "out_channels": 4,
+    "down_block_types": ["CrossAttnDownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"],
+    "up_block_types": ["UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"],
+    "block_out_channels": [32, 32, 32],
+    "layers_per_block": 1,
+    "transformer_layers_per_block": 1,
+    "num_attention_heads": [2, 2, 4],
+    "cross_attention_dim": 16,
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 768,
+    "num_frames": 8,
+    "class_embed_type": None,
+    "num_class_embeds": None,
+    "act_fn": "silu",
+}
+TINY_VAE = {
+    "_class_name": "AutoencoderKLTemporalDecoder",
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "down_block_types": ["DownEncoderBlock2D"] * 3,
+    "block_out_channels": [32, 32, 32],
+    "layers_per_block": 1,
+    "scaling_factor": 0.5,
+    "force_upcast": True,
+}
+SCHEDULER = {
+    "_class_name": "FlowMatchEulerDiscreteScheduler",
+    "num_train_timesteps": 1000,
+    "shift": 3.0,
+    "use_dynamic_shifting": False,
+}
+
+
+def stock_networks(seed: int = 0):
+    """diffusers' own networks with random weights: the UNet with its camera embedding silenced, and the VAE.
+
+    By method.md-independent facts of the architecture this pair *is* GVM, so it is the oracle for ours.
+    """
+    from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+
+    dead = ("class_embed_type", "num_class_embeds", "act_fn", "_class_name")
+    torch.manual_seed(seed)
+    unet = UNetSpatioTemporalConditionModel(**{k: v for k, v in TINY_UNET.items() if k not in dead})
+    vae = AutoencoderKLTemporalDecoder(**{k: v for k, v in TINY_VAE.items() if k != "_class_name"})
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for network in (unet, vae):
+            for name, parameter in network.named_parameters():
+                if parameter.ndim < 2:  # norms, biases and mix factors start as constants, which would hide mistakes
+                    parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+                if name.endswith("mix_factor"):
+                    parameter.add_(torch.randn(parameter.shape, generator=generator))
+                parameter.copy_(parameter.half().float())
+        for parameter in unet.add_embedding.linear_2.parameters():
+            parameter.zero_()
+    return unet.eval(), vae.eval()
+
+
+def write_tiny_model(folder: Path, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
+    """A model folder in the published layout with random weights at toy size."""
+    from safetensors.torch import save_file
+
+    unet, vae = stock_networks(seed)
+    for name, network, config in (("unet", unet, TINY_UNET), ("vae", vae, TINY_VAE)):
+        (folder / name).mkdir(parents=True)
+        weights = {
+            key: value.to(dtype).contiguous()
+            for key, value in network.state_dict().items()
+            if not key.startswith("add_embedding.")
+        }
+        save_file(weights, folder / name / "diffusion_pytorch_model.safetensors")
+        (folder / name / "config.json").write_text(json.dumps(config))
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
+    return folder
+
+
+def moving_clip(frames: int, height: int = 32, width: int = 32, seed: int = 0) -> Tensor:
+    """Smooth random pictures that drift sideways, ``[T, 3, H, W]``."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 6, 12, generator=generator)
+    canvas = torch.nn.functional.interpolate(coarse, (height, width + frames), mode="bilinear")[0]
+    return torch.stack([canvas[:, :, i : i + width] for i in range(frames)])

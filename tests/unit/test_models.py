@@ -1,0 +1,199 @@
+"""Our networks against diffusers' own: what a user loses here is the published model."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support import TINY_UNET, TINY_VAE, moving_clip, stock_networks, write_tiny_model
+
+from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
+from gvm_core.errors import ModelError
+from gvm_core.models.files import INDEX, WEIGHTS, WEIGHTS_FP16
+from gvm_core.models.unet import MattingUNet
+
+FULL_UNET = {
+    **TINY_UNET,
+    "down_block_types": ["CrossAttnDownBlockSpatioTemporal"] * 3 + ["DownBlockSpatioTemporal"],
+    "up_block_types": ["UpBlockSpatioTemporal"] + ["CrossAttnUpBlockSpatioTemporal"] * 3,
+    "block_out_channels": [320, 640, 1280, 1280],
+    "num_attention_heads": [5, 10, 20, 20],
+    "layers_per_block": 2,
+    "cross_attention_dim": 1024,
+}
+
+
+@pytest.fixture(scope="module")
+def stock():
+    return stock_networks()
+
+
+def oracle_matte(stock, frames):
+    """GVM's one step over one window, written with nothing but stock diffusers."""
+    unet, vae = stock
+    scale, t = vae.config["scaling_factor"], len(frames)
+    with torch.no_grad():
+        rgb = vae.encode(frames * 2 - 1).latent_dist.mode() * scale
+        latents = torch.cat([torch.zeros_like(rgb), rgb], dim=1)[None]
+        alpha_latents = unet(latents, 999, torch.zeros(1, 1, 16), torch.zeros(1, 3), return_dict=False)[0]
+        pictures = vae.decode(alpha_latents[0] / scale, num_frames=t).sample
+    return rgb, alpha_latents[0], (pictures.mean(1, keepdim=True) * 0.5 + 0.5).clamp(0, 1)
+
+
+@pytest.mark.parametrize(("frames", "height", "width"), [(6, 32, 96), (1, 32, 32), (5, 40, 56), (3, 36, 20)])
+def test_latents_and_matte_equal_those_of_stock_diffusers(stock, tiny_model, cpu, frames, height, width):
+    clip = moving_clip(frames, height, width)
+    pipeline = MattingPipeline(tiny_model, MatteSettings(plan=WindowPlan(8, 2), pad_multiple=4), cpu)
+    rgb, alpha_latents, alpha = oracle_matte(stock, clip)
+
+    fit, clips = pipeline.fit(clip)
+    image_latents = next(pipeline.encode(clips)) if frames <= 6 else None
+    assert (image_latents.data - rgb).abs().max() < 1e-4
+    assert (next(pipeline.denoise([image_latents])).data - alpha_latents).abs().max() < 1e-4
+    assert (pipeline.matte(clip) - alpha).abs().max() < 2e-5
+
+
+def test_gaussian_steps_equal_diffusers_scheduler(stock, tiny_model, cpu):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    pipeline = MattingPipeline(tiny_model, MatteSettings(noise="gaussian", steps=3, seed=5, pad_multiple=4), cpu)
+    image_latents = next(pipeline.encode(pipeline.fit(moving_clip(4))[1]))
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0)
+    scheduler.set_timesteps(3)
+    x = pipeline.noise(image_latents)[None]
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            v = stock[0](torch.cat([x, image_latents.data[None]], 2), t, torch.zeros(1, 1, 16), torch.zeros(1, 3)).sample
+            x = scheduler.step(v, t, x).prev_sample
+    assert (next(pipeline.denoise([image_latents])).data - x[0]).abs().max() < 1e-4
+
+
+def test_published_timesteps_and_sigmas(tiny_model):
+    scheduler = tiny_model.scheduler()
+    scheduler.set_timesteps(3)
+    assert scheduler.timesteps.tolist() == pytest.approx([1000, 751.12109, 8.92857], abs=1e-3)
+    assert scheduler.sigmas.tolist() == pytest.approx([1, 0.75112110, 0.00892857, 0], abs=1e-6)
+
+
+def test_normalisation_epsilons_are_those_the_weights_were_trained_with():
+    with torch.device("meta"):
+        unet = MattingUNet(FULL_UNET)
+    epsilons = {name: m.eps for name, m in unet.named_modules() if isinstance(m, torch.nn.GroupNorm)}
+    resnets = {name: eps for name, eps in epsilons.items() if ".resnets." in name}
+    assert {eps for name, eps in resnets.items() if name.startswith(("down_blocks.3", "mid_block"))} == {1e-5}
+    assert {eps for name, eps in resnets.items() if not name.startswith(("down_blocks.3", "mid_block"))} == {1e-6}
+    assert epsilons["conv_norm_out"] == 1e-5
+    assert {eps for name, eps in epsilons.items() if ".attentions." in name} == {1e-6}
+    assert {m.eps for m in unet.modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-5}
+    assert len(resnets) == 4 * 22
+
+
+def test_vae_epsilons_are_those_the_weights_were_trained_with(tiny_model):
+    vae = tiny_model.vae
+    epsilons = {name: m.eps for name, m in vae.named_modules() if isinstance(m, torch.nn.GroupNorm)}
+    temporal = {name for name in epsilons if "temporal_res_block" in name}
+    assert temporal and {epsilons[name] for name in temporal} == {1e-5}
+    assert {eps for name, eps in epsilons.items() if name not in temporal} == {1e-6}
+
+
+def test_the_real_network_has_the_published_number_of_parameters():
+    with torch.device("meta"):
+        unet = MattingUNet(FULL_UNET)
+    assert sum(p.numel() for p in unet.parameters()) == 1_521_999_082
+    assert len(unet.state_dict()) == 1424
+
+
+def test_half_precision_sharded_weights_load_as_well(tmp_path, tiny_model):
+    folder = write_tiny_model(tmp_path / "sharded", dtype=torch.float16)
+    weights = load_file(folder / "unet" / WEIGHTS)
+    names = sorted(weights)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for part, keys in parts.items():
+        save_file({key: weights[key] for key in keys}, folder / "unet" / part)
+    index = {"weight_map": {key: part for part, keys in parts.items() for key in keys}}
+    (folder / "unet" / INDEX).write_text(json.dumps(index))
+    (folder / "unet" / WEIGHTS).unlink()
+    (folder / "vae" / WEIGHTS).rename(folder / "vae" / WEIGHTS_FP16)
+    loaded = load_model(folder)
+    for key, value in tiny_model.unet.state_dict().items():
+        assert torch.equal(loaded.unet.state_dict()[key], value)
+
+
+@pytest.fixture
+def broken(tmp_path, tiny_folder):
+    """A copy of the toy model to damage."""
+    return shutil.copytree(tiny_folder, tmp_path / "broken")
+
+
+def test_half_a_weight_file_is_called_that(broken):
+    path = broken / "unet" / WEIGHTS
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ModelError, match=r"incomplete or damaged.*download it again"):
+        load_model(broken)
+
+
+def test_an_empty_weight_file_is_called_that(broken):
+    (broken / "vae" / WEIGHTS).write_bytes(b"")
+    with pytest.raises(ModelError, match="incomplete or damaged"):
+        load_model(broken)
+
+
+def test_weights_of_plain_stable_video_diffusion_are_recognised(broken):
+    path = broken / "unet" / WEIGHTS
+    weights = load_file(path)
+    save_file(weights | {"add_embedding.linear_1.weight": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="Stable Video Diffusion"):
+        load_model(broken)
+
+
+def test_missing_tensors_are_named(broken):
+    path = broken / "vae" / WEIGHTS
+    weights = load_file(path)
+    del weights["quant_conv.bias"]
+    save_file(weights, path)
+    with pytest.raises(ModelError, match=r"1 missing \(first quant_conv.bias\)"):
+        load_model(broken)
+
+
+def test_weights_of_another_width_are_refused(broken):
+    config = {**TINY_VAE, "block_out_channels": [32, 32, 64]}
+    (broken / "vae" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="of another shape"):
+        load_model(broken)
+
+
+def test_a_broken_config_is_named(broken):
+    (broken / "unet" / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json is not valid JSON"):
+        load_model(broken)
+
+
+def test_a_missing_folder_is_named_with_what_to_give(tmp_path):
+    with pytest.raises(ModelError, match="there is no model folder"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_a_folder_of_something_else_says_what_it_lacks(tmp_path):
+    with pytest.raises(ModelError, match=r"it lacks unet/config\.json and vae/config\.json"):
+        load_model(tmp_path)
+
+
+def test_released_weights_that_are_not_there_say_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("GVM_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match="python -m gvm_core fetch"):
+        load_model("gvm")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_loading_in_every_precision_gives_weights_of_that_precision(tiny_folder, dtype):
+    model = load_model(tiny_folder, dtype)
+    assert {p.dtype for p in [*model.unet.parameters(), *model.vae.parameters()]} == {dtype}
+    assert not any(p.requires_grad for p in model.unet.parameters())
+
+
+def test_half_precision_mattes_stay_close_to_full_ones(tiny_folder, tiny_model):
+    clip = moving_clip(4)
+    full = MattingPipeline(tiny_model, host=TorchHost("cpu")).matte(clip)
+    half = MattingPipeline(load_model(tiny_folder, torch.float16), host=TorchHost("cpu")).matte(clip)
+    assert (full - half).abs().mean() < 0.01
