@@ -60,7 +60,7 @@ class MattingPipeline:
         return torch.cat([clip.data for clip in self.stream(frames)])
 
     def stream(self, frames: Iterable[Tensor], first: int = 0) -> Iterator[Clip]:
-        """Matte a stream of frames, holding two windows of it at most.
+        """Matte a stream of frames of any length, holding a few windows of it at most.
 
         Args:
             frames: ``[3, H, W]`` each, sRGB 0..1 (values beyond pass), float, all of one size, at least one.

@@ -118,13 +118,14 @@ def fade(earlier: Clip, later: Clip) -> Clip:
 
 
 def gather(clips: Iterable[Clip], frames: int) -> Iterator[Clip]:
-    """Regroup gapless clips into clips of ``frames`` frames, the last one shorter."""
+    """Regroup gapless clips into clips of ``frames`` frames, each as soon as it is full; the last may be shorter."""
     held: Clip | None = None
     for clip in clips:
         held = clip if held is None else join(held, clip)
-        while len(held) > frames:
-            yield held[: held.start + frames]
-            held = held[held.start + frames :]
+        while held is not None and len(held) >= frames:
+            full, rest = held.start + frames, held.stop
+            yield held[:full]
+            held = held[full:] if full < rest else None
     if held is not None:
         yield held
 

@@ -99,6 +99,7 @@ def noise_inputs() -> list[Any]:
             default=DEFAULTS.seed,
             min=0,
             max=2**53,
+            control_after_generate=False,
             tooltip="Names the noise of the gaussian mode; without effect on zeros.",
         ),
     ]

@@ -27,3 +27,10 @@ def tiny_model(tiny_folder):
 def cpu():
     """The host for tests that must not depend on a GPU."""
     return TorchHost("cpu")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in capitals what was not tested: these are the tests that matter most to users."""
+    skipped = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if report.longrepr}
+    for reason in sorted(reason for reason in skipped if "NOT tested" in reason):
+        terminalreporter.write_line(f"WARNING: {reason.removeprefix('Skipped: ')}", red=True, bold=True)

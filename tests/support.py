@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +14,11 @@ TINY_UNET = {
     "_class_name": "UNetSpatioTemporalConditionModel",
     "in_channels": 8,
     "out_channels": 4,
-    "down_block_types": ["CrossAttnDownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"],
+    "down_block_types": [
+        "CrossAttnDownBlockSpatioTemporal",
+        "CrossAttnDownBlockSpatioTemporal",
+        "DownBlockSpatioTemporal",
+    ],
     "up_block_types": ["UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"],
     "block_out_channels": [32, 32, 32],
     "layers_per_block": 1,
@@ -48,7 +54,7 @@ SCHEDULER = {
 def stock_networks(seed: int = 0):
     """diffusers' own networks with random weights: the UNet with its camera embedding silenced, and the VAE.
 
-    By method.md-independent facts of the architecture this pair *is* GVM, so it is the oracle for ours.
+    With that embedding at zero the pair computes exactly what GVM does, so it is the oracle for our networks.
     """
     from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 
@@ -64,7 +70,12 @@ def stock_networks(seed: int = 0):
                     parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
                 if name.endswith("mix_factor"):
                     parameter.add_(torch.randn(parameter.shape, generator=generator))
-                parameter.copy_(parameter.half().float())
+        # Outputs as large as a trained model's, or comparisons would pass whatever came out.
+        unet.conv_out.weight.mul_(3)
+        vae.quant_conv.weight.mul_(8)
+        vae.decoder.conv_out.weight.mul_(12)
+        for parameter in [*unet.parameters(), *vae.parameters()]:
+            parameter.copy_(parameter.half().float())
         for parameter in unet.add_embedding.linear_2.parameters():
             parameter.zero_()
     return unet.eval(), vae.eval()
@@ -95,3 +106,43 @@ def moving_clip(frames: int, height: int = 32, width: int = 32, seed: int = 0) -
     coarse = torch.rand(1, 3, 6, 12, generator=generator)
     canvas = torch.nn.functional.interpolate(coarse, (height, width + frames), mode="bilinear")[0]
     return torch.stack([canvas[:, :, i : i + width] for i in range(frames)])
+
+
+def write_video(path, frames, codec="libx264", pixels="yuv444p", rate=Fraction(30000, 1001), **options):
+    """Encode ``[T, 3, H, W]`` as a video."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options={"crf": "1", **options})
+        stream.height, stream.width = frames.shape[-2:]
+        stream.pix_fmt = pixels
+        for picture in frames:
+            levels = (picture.movedim(0, -1).numpy() * 65535).astype(np.uint16)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(levels, format="rgb48le")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_picture(path, picture, pixels="rgb48be"):
+    """Encode ``[3, H, W]`` as a single picture, the codec by its suffix."""
+    import av
+
+    codec = {".png": "png", ".exr": "exr", ".jpg": "mjpeg"}[path.suffix]
+    encoder = av.CodecContext.create(codec, "w")
+    if pixels == "gbrpf32le":
+        frame = av.VideoFrame.from_ndarray(picture.movedim(0, -1).contiguous().numpy(), format="gbrpf32le")
+    else:
+        levels = (picture.movedim(0, -1).numpy() * 65535).astype(np.uint16)
+        frame = av.VideoFrame.from_ndarray(levels, format="rgb48le").reformat(format=pixels)
+    encoder.height, encoder.width = picture.shape[-2:]
+    encoder.pix_fmt, encoder.time_base = pixels, Fraction(1)
+    path.write_bytes(b"".join(bytes(p) for p in [*encoder.encode(frame), *encoder.encode(None)]))
+    return path
+
+
+def read_levels(path):
+    """Every frame of a file as 16-bit grey levels."""
+    import av
+
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="gray16le") for frame in container.decode(video=0)]

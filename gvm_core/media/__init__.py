@@ -47,4 +47,4 @@ def open_matte(path: Path, source: FrameReader, *, overwrite: bool = False) -> M
     if suffix and not path.is_dir():
         known = ", ".join(CODECS)
         raise MediaError(f"no matte format goes with {suffix!r}; use {known}, or a folder name for 16-bit PNGs")
-    return SequenceWriter(path, source.names, overwrite=overwrite)
+    return SequenceWriter(path, source.names, source.first, overwrite=overwrite)

@@ -70,16 +70,17 @@ class SequenceWriter:
     Args:
         folder: Where to; made if need be.
         names: The stem of frame ``i``'s file.
+        first: Index of the first frame that will be written.
         overwrite: Replace files of those names.
     """
 
-    def __init__(self, folder: Path, names: Callable[[int], str], *, overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, names: Callable[[int], str], first: int = 0, *, overwrite: bool = False) -> None:
         if folder.exists() and not folder.is_dir():
             raise MediaError(f"{folder} is a file; a sequence needs a folder")
         if folder.is_dir() and any(folder.iterdir()) and not overwrite:
             raise MediaError(f"{folder} is not empty; choose another, or allow overwriting (--overwrite)")
         self.folder, self.names = folder, names
-        self.index = 0
+        self.index = first
 
     def write(self, alpha: Tensor) -> None:
         """Write the next matte ``[1, H, W]`` in 0..1."""

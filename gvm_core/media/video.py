@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UNTAGGED = 2
+"""FFmpeg's number for a colour matrix that the file does not name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Codec:
@@ -182,7 +185,7 @@ def rgb(frame: av.VideoFrame) -> Tensor:
     if frame.format.name.startswith("gbr") and "f32" in frame.format.name:
         return torch.from_numpy(frame.to_ndarray(format="gbrpf32le")).movedim(-1, 0).float()
     source = {}
-    if frame.format.name.startswith("yuv") and frame.colorspace == Colorspace.UNSPECIFIED:
+    if frame.format.name.startswith("yuv") and frame.colorspace == UNTAGGED:
         source["src_colorspace"] = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
     levels = frame.reformat(format="rgb48le", **source).to_ndarray()  # [H, W, 3]
     picture = torch.from_numpy(levels.astype(np.float32) / 65535).movedim(-1, 0)

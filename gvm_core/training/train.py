@@ -77,6 +77,8 @@ class Stage:
         rate: Peak learning rate; it warms up over 100 steps and falls to a hundredth along a cosine.
         clips: How many drawn clips the pool holds.
         every: Take every so-manieth frame of the drawn clips.
+        pixel: Weight of the losses on the decoded matte beside the one on latents; 0 saves the decoder's work, which
+            is most of a step.
     """
 
     network: str
@@ -87,13 +89,15 @@ class Stage:
     rate: float
     clips: int
     every: int = 1
+    pixel: float = 1.0
 
 
 DEMO_STAGES = (
-    Stage(network="vae", size=64, frames=4, every=2, batch=4, steps=1500, rate=2e-3, clips=1500),
-    Stage(network="vae", size=64, frames=4, batch=2, steps=600, rate=5e-4, clips=1500),
-    Stage(network="unet", size=64, frames=4, batch=4, steps=4000, rate=1e-3, clips=1500),
-    Stage(network="unet", size=96, frames=8, batch=1, steps=1200, rate=4e-4, clips=400),
+    Stage(network="vae", size=64, frames=2, every=2, batch=4, steps=1500, rate=2e-3, clips=1500),
+    Stage(network="vae", size=64, frames=4, batch=2, steps=300, rate=5e-4, clips=1500),
+    Stage(network="unet", size=64, frames=1, batch=16, steps=1500, rate=1.5e-3, clips=1500, pixel=0.0),
+    Stage(network="unet", size=64, frames=2, every=2, batch=8, steps=1400, rate=6e-4, clips=1500),
+    Stage(network="unet", size=64, frames=8, batch=2, steps=300, rate=2e-4, clips=300),
 )
 """What the bundled demo model was trained with."""
 
@@ -130,18 +134,20 @@ def vae_loss(vae: TemporalVAE, images: Tensor, alpha: Tensor) -> dict[str, Tenso
     return {"loss": rgb + matte + coarse + 0.5 * edges + 1e-3 * size, "rgb": rgb, "alpha": matte, "size": size}
 
 
-def unet_loss(unet: MattingUNet, vae: TemporalVAE, images: Tensor, alpha: Tensor) -> dict[str, Tensor]:
+def unet_loss(unet: MattingUNet, vae: TemporalVAE, images: Tensor, alpha: Tensor, pixel: float) -> dict[str, Tensor]:
     """The one-step objective: zeros and the picture's latents in, the matte's latents out, judged as matte too."""
     frames = images.shape[1]
     with torch.no_grad():
         clips = torch.cat([images, alpha.expand(-1, -1, 3, -1, -1)]) * 2 - 1
         known, wanted = vae.encode(clips.flatten(0, 1)).unflatten(0, (-1, frames)).chunk(2)
     latents = unet(torch.cat([torch.zeros_like(known), known], dim=2), torch.tensor(999))
-    returned = vae.decode_alpha(latents)
     latent = (latents - wanted).square().mean()
+    if not pixel:
+        return {"loss": latent, "latent": latent}
+    returned = vae.decode_alpha(latents)
     matte = (returned - alpha).abs().mean()
     edges = gradient_difference(returned, alpha)
-    return {"loss": 0.1 * latent + matte + 0.5 * edges, "latent": latent, "alpha": matte, "edges": edges}
+    return {"loss": 0.3 * latent + pixel * (matte + 0.5 * edges), "latent": latent, "alpha": matte, "edges": edges}
 
 
 def gradient_difference(a: Tensor, b: Tensor) -> Tensor:
@@ -180,9 +186,9 @@ def train(folder: Path, stages: tuple[Stage, ...] = DEMO_STAGES, seed: int = 0) 
         if index < state["stage"]:
             continue
         resumed = state if index == state["stage"] and "average" in state else None
-        pool = ClipPool(folder / "pools", stage.clips, stage.size, stage.frames)
+        pool = ClipPool(folder / "pools", stage.clips, stage.size, max(stage.frames, 4))
         network = vae if stage.network == "vae" else unet
-        losses = vae_objective(vae) if stage.network == "vae" else unet_objective(unet, vae)
+        losses = vae_objective(vae) if stage.network == "vae" else unet_objective(unet, vae, stage.pixel)
         if stage.network == "vae":
             vae.scaling_factor = 1.0
 
@@ -216,10 +222,10 @@ def vae_objective(vae: TemporalVAE) -> Callable[[Tensor, Tensor], dict[str, Tens
     return lambda images, alpha: vae_loss(vae, images, alpha)
 
 
-def unet_objective(unet: MattingUNet, vae: TemporalVAE) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+def unet_objective(unet: MattingUNet, vae: TemporalVAE, pixel: float) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
     """The UNet's loss as a function of a batch, with the VAE frozen."""
     vae.requires_grad_(False)
-    return lambda images, alpha: unet_loss(unet, vae, images, alpha)
+    return lambda images, alpha: unet_loss(unet, vae, images, alpha, pixel)
 
 
 def run_stage(
@@ -247,7 +253,7 @@ def run_stage(
         torch.manual_seed(int(random.integers(2**31)))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, stage)
-        parts = losses(*(clips[:, :: stage.every] for clips in pool.batch(stage.batch, random)))
+        parts = losses(*(clips[:, :: stage.every][:, : stage.frames] for clips in pool.batch(stage.batch, random)))
         optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -98,7 +98,7 @@ def _export(checkout: Path, commit: str, into: Path) -> Path | None:
 def environment(checkout: Path, at: Path = REPO / ".venv-comfy") -> Path:
     """A python that runs every release and this pack, in a virtual environment built once (minutes) and re-used.
 
-    It gets exactly the torch build that runs here: left to itself pip would fetch another one, with gigabytes of CUDA.
+    It gets exactly the torch release that runs here: left to itself pip would fetch another one, with gigabytes of CUDA.
     A stamp, written last, holds a digest of all that went in: a change or an interrupted build means building anew.
 
     Args:
@@ -123,9 +123,7 @@ def environment(checkout: Path, at: Path = REPO / ".venv-comfy") -> Path:
     (at / "constraints.txt").write_text("\n".join(wheels))
     (at / "requirements.txt").write_text("\n".join(requirements), "utf-8")
     pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    build = wheels[0].partition("+")[2]  # "cpu", "cu130": such builds come from PyTorch's own index
-    index = ("--retries=1", f"--extra-index-url=https://download.pytorch.org/whl/{build}") if build else ()
-    _call(*pip, "--no-deps", *index, *wheels)
+    _call(*pip, "--no-deps", *wheels)
     _call(*pip, "-c", str(at / "constraints.txt"), "-r", str(at / "requirements.txt"))
     _run_without_cuda(python, hook)
     stamp.write_text(digest)
@@ -144,7 +142,7 @@ def _torch_family(torch: str) -> list[str]:
     release = torch.partition("+")[0]
     major, minor, patch = map(int, release.split("."))
     audio = min((major, minor, patch), (2, 11, 0))  # the last torchaudio, which serves every later torch
-    return [f"torch=={torch}", f"torchvision==0.{minor + 15}.{patch}", "torchaudio=={}.{}.{}".format(*audio)]
+    return [f"torch=={release}", f"torchvision==0.{minor + 15}.{patch}", "torchaudio=={}.{}.{}".format(*audio)]
 
 
 def _requirements(file: Path) -> list[str]:

@@ -59,4 +59,5 @@ def declare_operators(package: Path):
 
 def install():
     """Watch for the first import of torchvision."""
-    sys.meta_path.insert(0, Finder)
+    if Finder not in sys.meta_path:  # Python may read a .pth file twice
+        sys.meta_path.insert(0, Finder)

@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "gvm_core"
 FILES = sorted(CORE.rglob("*.py"))
-LEVELS = {
-    "errors": 0, "frames": 0, "windows": 0, "settings": 1, "host": 2, "models": 3, "post": 3, "media": 3, "sampling": 3,
-    "metrics": 3, "pipeline": 4, "training": 5, "cli": 6, "__main__": 7, "__init__": 7,
-}  # fmt: skip
+ORDER = [
+    {"errors"}, {"frames"}, {"windows"}, {"settings"}, {"host"}, {"models", "post", "media", "sampling", "metrics"},
+    {"pipeline"}, {"training"}, {"cli"}, {"__main__", "__init__"},
+]  # fmt: skip
+LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
 SIBLINGS = {("media", "post"), ("host", "models")}  # sRGB curves; ComfyHost holds a MattingModel
 
 

@@ -47,8 +47,7 @@ def test_latents_and_matte_equal_those_of_stock_diffusers(stock, tiny_model, cpu
     pipeline = MattingPipeline(tiny_model, MatteSettings(plan=WindowPlan(8, 2), pad_multiple=4), cpu)
     rgb, alpha_latents, alpha = oracle_matte(stock, clip)
 
-    fit, clips = pipeline.fit(clip)
-    image_latents = next(pipeline.encode(clips)) if frames <= 6 else None
+    image_latents = next(pipeline.encode(pipeline.fit(clip)[1]))
     assert (image_latents.data - rgb).abs().max() < 1e-4
     assert (next(pipeline.denoise([image_latents])).data - alpha_latents).abs().max() < 1e-4
     assert (pipeline.matte(clip) - alpha).abs().max() < 2e-5
@@ -64,7 +63,9 @@ def test_gaussian_steps_equal_diffusers_scheduler(stock, tiny_model, cpu):
     x = pipeline.noise(image_latents)[None]
     with torch.no_grad():
         for t in scheduler.timesteps:
-            v = stock[0](torch.cat([x, image_latents.data[None]], 2), t, torch.zeros(1, 1, 16), torch.zeros(1, 3)).sample
+            v = stock[0](
+                torch.cat([x, image_latents.data[None]], 2), t, torch.zeros(1, 1, 16), torch.zeros(1, 3)
+            ).sample
             x = scheduler.step(v, t, x).prev_sample
     assert (next(pipeline.denoise([image_latents])).data - x[0]).abs().max() < 1e-4
 

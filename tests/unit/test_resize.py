@@ -11,7 +11,9 @@ edges = st.one_of(st.integers(1, 70), st.sampled_from([127, 256, 333]))
 
 
 @settings(max_examples=80, deadline=None)
-@given(edges, edges, st.sampled_from([None, 32, 64, 100]), st.sampled_from([None, 64, 96, 128]), st.sampled_from([8, 32]))
+@given(
+    edges, edges, st.sampled_from([None, 32, 64, 100]), st.sampled_from([None, 64, 96, 128]), st.sampled_from([8, 32])
+)
 def test_a_matte_always_comes_back_at_the_frames_own_size(height, width, short_edge, max_edge, multiple):
     fit = Fit.plan((height, width), short_edge, max_edge, multiple)
     if max(fit.padded) > 2000:  # a sliver blown up: the plan is tested, the pixels are not worth the memory

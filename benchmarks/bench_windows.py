@@ -1,0 +1,89 @@
+"""Where should windows be joined, in latents or in alpha, and how far should the decoder's windows overlap?
+
+Runs the demo model over drawn clips in each arrangement and prints a table, then one JSON line per arrangement:
+MAD (x1e3), the seam score (change of the error at joins over its change elsewhere; 1 is no seam), and how many frames
+the UNet and the decoder work on per frame of video.
+
+    python benchmarks/bench_windows.py [--clips 8] [--frames 44]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from gvm_core import Clip, MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
+from gvm_core.training.synthesis import HELD_OUT_SEEDS, draw_clip
+from gvm_core.windows import crossfade, cut
+
+
+def in_latents(pipeline: MattingPipeline, latents: list[Clip]) -> Iterator[Clip]:
+    """Cross-fade alpha latents, then decode in windows of `decode_plan`."""
+    return pipeline.decode(pipeline.denoise(latents))
+
+
+def in_alpha(pipeline: MattingPipeline, latents: list[Clip]) -> Iterator[Clip]:
+    """Decode every window by itself and cross-fade the mattes."""
+    windows = cut(latents, pipeline.settings.plan)
+    return crossfade(pipeline.decode_window(pipeline.denoise_window(window)) for window in windows)
+
+
+def work(plan: WindowPlan, frames: int) -> float:
+    """Frames computed per frame of video."""
+    return sum(stop - start for start, stop in plan.spans(frames)) / frames
+
+
+def joins(plans: list[WindowPlan], frames: int) -> torch.Tensor:
+    """Which steps from one frame to the next cross a window's start or end, ``[frames - 1]``."""
+    marked = torch.zeros(frames - 1, dtype=torch.bool)
+    for plan in plans:
+        for start, stop in plan.spans(frames):
+            marked[max(start - 1, 0) : start] = True
+            marked[stop - 1 : stop] = True
+    return marked
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=44)
+    options = parser.parse_args()
+    model, host = load_model("demo"), TorchHost("cpu")
+    clips = [draw_clip(HELD_OUT_SEEDS + 100 + i, (64, 64), options.frames) for i in range(options.clips)]
+    cases = []
+    for overlap in (0, 2, 4):
+        plan = WindowPlan(8, overlap)
+        cases.append((f"alpha   8/{overlap}", in_alpha, plan, plan))
+        cases += [(f"latents 8/{overlap}, decode 8/{d}", in_latents, plan, WindowPlan(8, d)) for d in (0, 1, 2, 4)]
+    for name, arrange, plan, decode_plan in cases:
+        pipeline = MattingPipeline(model, MatteSettings(plan=plan, decode_plan=decode_plan), host)
+        error, seam = 0.0, 0.0
+        for clip in clips:
+            fit, frames = pipeline.fit(clip.image)
+            latents = list(pipeline.encode(frames))
+            alpha = torch.cat([part.data for part in pipeline.finish(arrange(pipeline, latents), fit)])
+            difference = alpha - clip.alpha
+            change = difference.diff(dim=0).abs().mean(dim=(1, 2, 3))
+            at = joins([plan, decode_plan], options.frames)
+            error += 1e3 * float(difference.abs().mean()) / len(clips)
+            seam += float(change[at].mean() / change[~at].mean()) / len(clips)
+        result = {
+            "case": name,
+            "mad": round(error, 2),
+            "seam": round(seam, 3),
+            "unet_work": round(work(plan, options.frames), 2),
+            "decode_work": round(work(decode_plan, options.frames), 2),
+        }
+        print(f"{name:28s} MAD {error:6.2f}  seam {seam:5.3f}  UNet x{result['unet_work']}  decode x{result['decode_work']}")
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

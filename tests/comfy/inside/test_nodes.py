@@ -1,0 +1,177 @@
+"""The nodes in a real ComfyUI's process: what a user loses here is the pack."""
+
+import logging
+from contextlib import nullcontext
+
+import comfy.model_management as management
+import folder_paths
+import nodes
+import pytest
+import torch
+from support import moving_clip
+
+
+def images(frames, height=32, width=48):
+    return moving_clip(frames, height, width).movedim(1, -1).contiguous()
+
+
+def test_the_pack_loads_without_a_warning_and_with_the_nodes_it_promises(pack, node_list):
+    assert pack.warnings == []
+    assert set(pack.nodes) == set(node_list)
+    for node_id, kind in pack.nodes.items():
+        schema = kind.GET_SCHEMA()
+        assert schema.category == "GVM" and schema.description
+        assert all(entry.tooltip for entry in schema.inputs), node_id
+        assert kind.GET_NODE_INFO_V1()["name"] == node_id
+
+
+def test_the_users_own_model_folder_comes_first_and_ours_is_added(pack):
+    paths = folder_paths.get_folder_paths("gvm")
+    assert paths[0] == str(pack.elsewhere)
+    assert paths[-1].replace("\\", "/").endswith("models/gvm")
+
+
+def test_the_demo_and_the_users_models_can_be_chosen(pack):
+    combo = next(entry for entry in pack.nodes["GVMLoadModel"].GET_SCHEMA().inputs if entry.id == "model")
+    assert combo.options[:2] == ["demo", "gvm"] and {"tiny", "half"} <= set(combo.options)
+
+
+def test_the_mask_is_the_cores_matte(run, tiny, core):
+    batch = images(11)
+    mask = run("GVMMatte", model=tiny, images=batch, resolution="as the frames are")
+    assert mask.shape == (11, 32, 48) and mask.dtype == torch.float32 and mask.min() >= 0 and mask.max() <= 1
+    model = core("models.weights").load_model(tiny.model.config.folder)
+    host = core("host.torch_host").TorchHost("cpu")
+    alpha = core("pipeline").MattingPipeline(model, host=host).matte(batch.movedim(-1, 1))
+    assert (mask - alpha[:, 0]).abs().max() < 2e-5
+
+
+def test_the_three_stages_are_the_one_node(run, tiny):
+    batch, size = images(9), {"resolution": "as the frames are"}
+    latents = run("GVMEncode", model=tiny, images=batch, **size)
+    alpha_latents = run("GVMDenoise", model=tiny, latents=latents)
+    mask = run("GVMDecode", model=tiny, alpha_latents=alpha_latents)
+    assert torch.equal(mask, run("GVMMatte", model=tiny, images=batch, **size))
+
+
+def test_the_bundled_demo_mattes(run):
+    mask = run("GVMMatte", model=run("GVMLoadModel", model="demo"), images=images(3, 64, 64))
+    assert mask.shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_partly_loaded_network_gives_the_same_matte_to_the_bit(run, tiny, core, share):
+    batch = images(5)
+    whole = run("GVMMatte", model=tiny, images=batch, resolution="as the frames are")
+    management.unload_all_models()
+    for patcher in tiny.patchers.values():
+        patcher.partially_load(patcher.load_device, extra_memory=int(share * patcher.model_size()) + 1)
+        cast = sum(bool(getattr(module, "comfy_cast_weights", False)) for module in patcher.model.modules())
+        assert cast > 50 and patcher.loaded_size() < 0.6 * patcher.model_size()
+
+    class Resting(core("host.comfy").ComfyHost):
+        """Leaves what is loaded as it is."""
+
+        def resident(self, *_):
+            return nullcontext()
+
+    settings = core("settings").MatteSettings()
+    with torch.inference_mode():
+        alpha = core("pipeline").MattingPipeline(tiny.model, settings, Resting(tiny)).matte(batch.movedim(-1, 1))
+    assert torch.equal(alpha[:, 0], whole)
+    management.unload_all_models()
+
+
+def test_unloading_and_loading_again_changes_nothing(run, tiny):
+    batch = images(3)
+    first = run("GVMMatte", model=tiny, images=batch, resolution="as the frames are")
+    management.unload_all_models()
+    assert torch.equal(first, run("GVMMatte", model=tiny, images=batch, resolution="as the frames are"))
+
+
+def test_models_that_are_dropped_are_freed(run):
+    import gc
+    import weakref
+
+    hosted = run("GVMLoadModel", model="tiny")
+    run("GVMMatte", model=hosted, images=images(2), resolution="as the frames are")
+    gone = weakref.ref(hosted.model.unet)
+    management.unload_all_models()
+    del hosted
+    gc.collect()
+    management.cleanup_models()
+    gc.collect()
+    assert gone() is None
+
+
+def test_mix_factors_follow_their_input(tiny):
+    blenders = [module for module in tiny.model.unet.modules() if type(module).__name__ == "AlphaBlender"]
+    assert len(blenders) > 5
+    meta = torch.zeros(1, 2, device="meta")
+    assert all(blender.get_alpha(meta, 5).device.type == "meta" for blender in blenders)
+
+
+def test_a_half_precision_overflow_is_repeated_in_float32_over_half_weights(run, caplog):
+    hosted = run("GVMLoadModel", model="half", precision="fp16")
+    with torch.inference_mode():
+        hosted.model.unet.conv_norm_out.weight.fill_(6e4)
+    with caplog.at_level(logging.WARNING):
+        mask = run("GVMMatte", model=hosted, images=images(3), resolution="as the frames are")
+    assert mask.isfinite().all() and any("repeating in float32" in r.message for r in caplog.records)
+    assert hosted.model.unet.weight_dtype == torch.float16 == hosted.model.unet.dtype
+
+
+def test_cancel_stops_before_the_next_network_call(run, tiny):
+    nodes.interrupt_processing(True)
+    with pytest.raises(management.InterruptProcessingException):
+        run("GVMMatte", model=tiny, images=images(30), resolution="as the frames are")
+    nodes.interrupt_processing(False)
+
+
+def test_images_that_cannot_be_matted_say_why(run, tiny):
+    for batch, sentence in (
+        (torch.rand(2, 8, 8, 4), "Split Image with Alpha"),
+        (torch.rand(0, 8, 8, 3), "empty"),
+        (torch.full((1, 8, 8, 3), float("nan")), "NaN"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            run("GVMMatte", model=tiny, images=batch)
+    with pytest.raises(ValueError, match="smaller than the window"):
+        run("GVMMatte", model=tiny, images=images(2), window=4, overlap=4)
+
+
+def test_the_composite_shows_the_subject_where_the_mask_is_one(run):
+    batch, mask = torch.rand(3, 16, 16, 3), torch.zeros(3, 16, 16)
+    mask[:, :8] = 1
+    out = run("GVMComposite", images=batch, mask=mask, background="colour", colour="#ff0000")
+    assert torch.equal(out[:, :8], batch[:, :8])
+    assert torch.equal(out[:, 8:], torch.tensor([1.0, 0, 0]).expand(3, 8, 16, 3))
+    still = run(
+        "GVMComposite", images=batch, mask=mask[:1], background="image", background_images=torch.zeros(1, 4, 4, 3)
+    )
+    assert still.shape == batch.shape and still[:, 8:].max() == 0
+    assert run("GVMComposite", images=batch, mask=mask).shape == batch.shape
+    light = run(
+        "GVMComposite", images=batch * 0 + 1, mask=mask * 0 + 0.5, background="colour", colour="#000", linear_light=True
+    )
+    assert abs(float(light.mean()) - 0.7354) < 1e-3
+    with pytest.raises(ValueError, match="3 images but 2 in the mask"):
+        run("GVMComposite", images=batch, mask=mask[:2])
+    with pytest.raises(ValueError, match="nothing is connected"):
+        run("GVMComposite", images=batch, mask=mask, background="image")
+    with pytest.raises(ValueError, match="#rrggbb"):
+        run("GVMComposite", images=batch, mask=mask, background="colour", colour="green")
+
+
+def test_the_released_weights_show_size_and_licence_then_come_on_request(run, pack, monkeypatch):
+    from hub import HubServer
+
+    with pytest.raises(Exception, match=r"(?s)6\.5 GB.*Stability AI Community License.*switch 'download' on"):
+        run("GVMLoadModel", model="gvm")
+    tiny = pack.elsewhere / "tiny"
+    files = {str(path.relative_to(tiny)): path.read_bytes() for path in tiny.rglob("*") if path.is_file()}
+    with HubServer(files) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hosted = run("GVMLoadModel", model="gvm", download=True)
+    assert hosted.model.config.folder == pack.elsewhere / "gvm"
+    assert run("GVMLoadModel", model="gvm").model.config.folder == pack.elsewhere / "gvm"

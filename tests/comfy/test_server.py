@@ -1,0 +1,123 @@
+"""Second layer: a real ComfyUI server, driven over HTTP as its page drives it, oldest and newest release."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from comfy_env import RefusedError, Server, workflow_to_prompt
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+
+pytestmark = pytest.mark.comfy
+
+
+@pytest.fixture(scope="module")
+def server(comfyui, comfy_python, tmp_path_factory):
+    with Server(comfyui, comfy_python, tmp_path_factory.mktemp("base"), {"ComfyUI-GVM": ROOT}) as started:
+        for sample in (ROOT / "web" / "samples").iterdir():
+            started.upload(sample)  # what the pack's script does when a bundled workflow is opened
+        yield started
+
+
+def test_the_server_starts_with_the_pack_and_no_complaint(server):
+    assert not re.search(r"IMPORT FAILED|Cannot import|Traceback", server.log)
+    lines = [line for line in server.log.splitlines() if re.search(r"gvm", line, re.IGNORECASE)]
+    assert not [line for line in lines if re.search(r"warn|error|fail", line, re.IGNORECASE)], lines
+
+
+def test_every_node_is_listed_with_tooltips(server):
+    listed = server.get("/object_info")
+    for node_id in json.loads((ROOT / "node_list.json").read_text()):
+        info = listed[node_id]
+        assert info["category"] == "GVM" and info["python_module"] == "custom_nodes.ComfyUI-GVM"
+        inputs = {**info["input"]["required"], **info["input"].get("optional", {})}
+        assert all(spec[1].get("tooltip") for spec in inputs.values()), node_id
+
+
+def test_the_workflows_are_offered_as_templates_and_their_samples_are_served(server):
+    offered = server.get("/workflow_templates")["ComfyUI-GVM"]
+    assert set(offered) == {path.stem for path in WORKFLOWS}
+    for path in WORKFLOWS:
+        assert server.get(f"/api/workflow_templates/ComfyUI-GVM/{path.stem}.json")["nodes"]
+    assert "/extensions/ComfyUI-GVM/js/gvm.js" in server.get("/extensions")
+    assert server.get("/extensions/ComfyUI-GVM/samples/gvm_sample_photo.mp4")
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_a_bundled_workflow_runs_shows_progress_and_previews_and_is_cached_the_second_time(server, path):
+    prompt = workflow_to_prompt(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
+    matte = next(node for node, content in prompt.items() if content["class_type"] == "GVMMatte")
+    with server.events() as events:
+        first = server.prompt(prompt, events.client_id)
+        events.wait("execution_success", timeout=180, prompt_id=first)
+        progress = [m for m in events.messages if m["type"] == "progress" and m["data"].get("node") == matte]
+        assert progress and progress[-1]["data"]["value"] == progress[-1]["data"]["max"] >= 16
+        assert events.previews and is_picture(events.previews[-1].image)
+        assert server.history(first)["status"]["status_str"] == "success"
+
+        again = server.prompt(prompt, events.client_id)
+        events.wait("execution_success", timeout=60, prompt_id=again)
+        cached = events.wait("execution_cached", prompt_id=again)["data"]["nodes"]
+        assert matte in cached
+    assert any(server.history(first)["outputs"].values())
+
+
+def is_picture(content):
+    from PIL import Image
+
+    return Image.open(io.BytesIO(content)).size[0] > 16
+
+
+def long_prompt():
+    """A matte that takes many seconds: the drawn sample, repeated."""
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "gvm_sample_drawn.webp"}},
+        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": 30}},
+        "3": {
+            "class_type": "GVMLoadModel",
+            "inputs": {"model": "demo", "precision": "auto", "lora_strength": 1.0, "download": False},
+        },
+        "4": {
+            "class_type": "GVMMatte",
+            "inputs": {
+                "model": ["3", 0], "images": ["2", 0], "window": 8, "overlap": 2, "resolution": "as suits the model",
+                "short_edge": 720, "max_edge": 1024, "noise": "zeros", "steps": 1, "seed": 0,
+            },
+        },
+        "5": {"class_type": "MaskToImage", "inputs": {"mask": ["4", 0]}},
+        "6": {"class_type": "PreviewImage", "inputs": {"images": ["5", 0]}},
+    }  # fmt: skip
+
+
+def test_cancel_ends_a_run_within_a_second_of_the_network_call(server):
+    with server.events() as events:
+        prompt_id = server.prompt(long_prompt(), events.client_id)
+        events.wait("progress", timeout=120, node="4")
+        started = time.monotonic()
+        server.post("/interrupt")
+        events.wait("execution_interrupted", timeout=30, prompt_id=prompt_id)
+        assert time.monotonic() - started < 5  # one window of the demo model, on a busy machine, and a second
+    assert server.history(prompt_id)["status"]["status_str"] == "error"
+
+
+def test_values_out_of_range_are_refused_by_name(server):
+    prompt = long_prompt()
+    prompt["4"]["inputs"] |= {"window": 0}
+    with pytest.raises(RefusedError) as refused:
+        server.prompt(prompt)
+    assert refused.value.status == 400 and "window" in json.dumps(refused.value.answer)
+
+
+def test_an_impossible_overlap_fails_with_a_sentence_a_user_understands(server):
+    prompt = long_prompt()
+    prompt["4"]["inputs"] |= {"window": 4, "overlap": 4}
+    with server.events() as events:
+        prompt_id = server.prompt(prompt, events.client_id)
+        error = events.wait("execution_error", timeout=120, prompt_id=prompt_id)["data"]
+    assert "smaller than the window's length (4)" in error["exception_message"]

@@ -1,0 +1,102 @@
+"""The command line: what a user loses here is an evening."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from support import moving_clip, read_levels, write_picture, write_video
+
+from gvm_core import MatteSettings, MattingPipeline, TorchHost, load_model
+from gvm_core.cli import main
+from gvm_core.media import open_frames
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "clip.mp4", moving_clip(11, 40, 56))
+
+
+def test_the_matte_file_is_the_pipelines_matte(tmp_path, tiny_folder, video, capsys):
+    out = tmp_path / "matte.mkv"
+    code = main(
+        ["matte", str(video), str(out), "--model", str(tiny_folder), "--short-edge", "own", "--max-edge", "own"]
+    )
+    assert code == 0, capsys.readouterr().err
+    with open_frames(video) as reader:
+        alpha = MattingPipeline(load_model(tiny_folder), MatteSettings(), TorchHost("cpu")).matte(list(reader))
+    levels = torch.stack([torch.from_numpy(frame.astype("int32")) for frame in read_levels(out)])
+    assert levels.shape == (11, 40, 56)
+    assert (levels - (alpha[:, 0] * 65535).round()).abs().max() <= 1
+    assert "11/11" in capsys.readouterr().err
+
+
+def test_a_sequence_keeps_its_frame_names(tmp_path, tiny_folder):
+    (tmp_path / "in").mkdir()
+    for number, picture in enumerate(moving_clip(3, 16, 16), start=1001):
+        write_picture(tmp_path / "in" / f"shot.{number}.png", picture)
+    assert (
+        main(["matte", str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(tiny_folder), "--max-edge", "32"])
+        == 0
+    )
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"shot.{n}.png" for n in (1001, 1002, 1003)]
+
+
+def test_a_frame_range_writes_those_frames(tmp_path, tiny_folder, video):
+    arguments = ["matte", str(video), str(tmp_path / "out"), "--model", str(tiny_folder), "--max-edge", "32"]
+    assert main([*arguments, "--first", "4", "--last", "6"]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"clip_matte.{n:06d}.png" for n in (4, 5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere.mp4", "o.mp4"], "there is no file or folder"),
+        (["{video}", "o.mp4", "--overlap", "8"], "smaller than the window"),
+        (["{video}", "o.gif"], "no matte format"),
+        (["{video}", "o.mp4", "--model", "nowhere"], "there is no model folder"),
+        (["{video}", "{video}"], "exists already"),
+        (["{video}", "o.mp4", "--lora", "nowhere.safetensors"], "there is no LoRA file"),
+        (["{video}", "o.mp4", "--first", "99"], "there is no frame 99"),
+    ],
+)
+def test_mistakes_end_in_one_sentence_and_no_file(
+    tmp_path, tiny_folder, video, arguments, sentence, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    filled = [a.format(video=video) for a in arguments]
+    if "--model" not in filled:
+        filled += ["--model", str(tiny_folder)]
+    before = set(tmp_path.iterdir())
+    assert main(["matte", *filled]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as SIGINT")
+def test_ctrl_c_stops_within_a_window_and_leaves_no_half_file(tmp_path, tiny_folder):
+    video = write_video(tmp_path / "long.mp4", moving_clip(400, 64, 64))
+    command = [
+        sys.executable,
+        "-m",
+        "gvm_core",
+        "matte",
+        str(video),
+        str(tmp_path / "m.mp4"),
+        "--model",
+        str(tiny_folder),
+    ]
+    process = subprocess.Popen([*command, "--max-edge", "64"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "m.part.mp4").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped" in error and "Traceback" not in error
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["long.mp4"]

@@ -1,0 +1,179 @@
+"""Frames in and mattes out: what a user loses here is frames, names, precision, or a file that was there."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from support import moving_clip, read_levels, write_picture, write_video
+
+from gvm_core.errors import MediaError
+from gvm_core.media import open_frames, open_matte
+from gvm_core.media.sequence import natural, png16
+from gvm_core.media.video import VideoWriter
+from gvm_core.post.color import srgb_to_linear
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "clip.mp4", moving_clip(7, 24, 40))
+
+
+def test_a_video_gives_every_frame_upright_and_close_to_what_was_written(video):
+    with open_frames(video) as reader:
+        frames = torch.stack(list(reader))
+        assert reader.rate == Fraction(30000, 1001) and reader.count == 7
+    assert frames.shape == (7, 3, 24, 40) and frames.dtype == torch.float32
+    assert (frames - moving_clip(7, 24, 40)).abs().mean() < 0.01
+
+
+def test_ten_bit_video_is_not_cut_to_eight(tmp_path):
+    ramp = torch.linspace(0, 1, 512).expand(1, 3, 16, 512)
+    path = write_video(tmp_path / "ramp.mkv", ramp, "ffv1", "gbrp16le")
+    with open_frames(path) as reader:
+        assert len(next(iter(reader))[0, 0].unique()) == 512
+
+
+@pytest.mark.parametrize(("first", "last", "indices"), [(0, None, range(7)), (2, 4, range(2, 5)), (6, 99, [6])])
+def test_a_frame_range_is_the_same_frames(video, first, last, indices):
+    with open_frames(video) as every, open_frames(video, first, last) as some:
+        whole = list(every)
+        assert all(torch.equal(a, whole[i]) for a, i in zip(some, indices, strict=True))
+
+
+def test_untagged_colours_follow_the_size_as_players_do(tmp_path):
+    red = torch.tensor([0.9, 0.2, 0.1])[None, :, None, None].expand(1, 3, 720, 64)
+    path = write_video(tmp_path / "hd.mp4", red)  # written with BT.601 and no tag
+    with open_frames(path) as reader:
+        hd = next(iter(reader))
+    small = write_video(tmp_path / "sd.mp4", red[:, :, :64])
+    with open_frames(small) as reader:
+        sd = next(iter(reader))
+    assert (sd[:, 0, 0] - red[0, :, 0, 0]).abs().max() < 0.02
+    assert (hd[:, 0, 0] - red[0, :, 0, 0]).abs().max() > 0.02
+
+
+def test_sequences_come_in_natural_order_with_their_dots_and_other_files_ignored(tmp_path):
+    folder = tmp_path / "Größe 1"
+    folder.mkdir()
+    for number in (1, 2, 10):
+        write_picture(folder / f"shot.{number}.png", torch.full((3, 8, 8), number / 20))
+    (folder / "notes.txt").write_text("x")
+    with open_frames(folder) as reader:
+        assert [round(float(f.mean()) * 20) for f in reader] == [1, 2, 10]
+        assert [reader.names(i) for i in range(reader.count)] == ["shot.1", "shot.2", "shot.10"]
+    with open_frames(folder, first=1) as reader:
+        assert reader.names(1) == "shot.2" and reader.count == 2
+
+
+def test_exr_is_linear_light_and_not_clamped(tmp_path):
+    (tmp_path / "x").mkdir()
+    linear = torch.tensor([0.2140, 1.0, 4.0])[:, None, None].expand(3, 8, 8)
+    write_picture(tmp_path / "x" / "shot.0001.exr", linear, "gbrpf32le")
+    with open_frames(tmp_path / "x") as reader:
+        frame = next(iter(reader))
+    assert torch.allclose(srgb_to_linear(frame)[:, 0, 0], linear[:, 0, 0], atol=2e-3)
+
+
+def test_a_single_picture_is_a_clip_of_one_frame(tmp_path):
+    write_picture(tmp_path / "one.png", torch.rand(3, 9, 11))
+    with open_frames(tmp_path / "one.png") as reader:
+        assert [f.shape for f in reader] == [(3, 9, 11)]
+
+
+def test_natural_order_survives_odd_names():
+    from pathlib import Path
+
+    names = ["2.png", "a2.png", "a2b3.png", "a10.png", "b.png"]
+    assert [p.name for p in sorted(map(Path, reversed(names)), key=natural)] == names
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda p: p / "nowhere.mp4", "there is no file or folder"),
+        (lambda p: (p / "x.mp4").write_text("no video") and p / "x.mp4", "cannot be read"),
+        (lambda p: (p / "e").mkdir() or p / "e", "there are no pictures"),
+    ],
+)
+def test_unreadable_input_is_named(tmp_path, make, sentence):
+    with pytest.raises(MediaError, match=sentence):
+        open_frames(make(tmp_path))
+
+
+def test_sound_without_pictures_is_refused(tmp_path):
+    path = tmp_path / "sound.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(MediaError, match="no picture in it"):
+        open_frames(path)
+
+
+def test_ranges_that_hold_nothing_are_refused(video):
+    with pytest.raises(MediaError, match="no range"):
+        open_frames(video, 5, 2)
+    with open_frames(video, 50) as reader, pytest.raises(MediaError, match="has 7 frames; there is no frame 50"):
+        list(reader)
+
+
+@pytest.mark.parametrize(("suffix", "tolerance"), [(".mkv", 1), (".mov", 300), (".mp4", 2500)])
+@pytest.mark.parametrize("size", [(24, 40), (23, 41)])
+def test_a_matte_video_keeps_frames_rate_size_and_levels(tmp_path, video, suffix, tolerance, size):
+    alpha = torch.linspace(0, 1, size[1]).expand(5, 1, *size)
+    path = tmp_path / f"matte{suffix}"
+    with open_frames(video) as source, open_matte(path, source) as writer:
+        for matte in alpha:
+            writer.write(matte)
+    levels = read_levels(path)
+    wanted = (alpha[0, 0] * 65535).round().numpy()
+    assert len(levels) == 5 and levels[0].shape == size
+    assert np.abs(levels[0].astype(float) - wanted).max() <= tolerance
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].average_rate == Fraction(30000, 1001)
+
+
+def test_a_stopped_run_leaves_nothing_under_the_final_name(tmp_path):
+    path = tmp_path / "matte.mp4"
+    writer = VideoWriter(path, Fraction(24))
+    writer.__enter__()
+    writer.write(torch.rand(1, 16, 16))
+    writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten_unless_allowed(tmp_path, video):
+    taken = tmp_path / "matte.mp4"
+    taken.write_text("precious")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "other.txt").write_text("precious")
+    with open_frames(video) as source:
+        for path in (taken, folder):
+            with pytest.raises(MediaError, match="--overwrite"):
+                open_matte(path, source)
+        with open_matte(taken, source, overwrite=True) as writer:
+            writer.write(torch.rand(1, 16, 16))
+    assert taken.read_bytes()[:8] != b"precious"
+
+
+def test_an_unknown_suffix_lists_the_known_ones(tmp_path, video):
+    with open_frames(video) as source, pytest.raises(MediaError, match=r"\.mp4, \.mov, \.mkv"):
+        open_matte(tmp_path / "matte.avi", source)
+
+
+def test_png_mattes_keep_sixteen_bits_and_the_names_of_their_frames(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in (1, 2):
+        write_picture(folder / f"shot.{number:04d}.png", torch.rand(3, 8, 300))
+    ramp = torch.linspace(0, 1, 300).expand(1, 8, 300)
+    with open_frames(folder) as source, open_matte(tmp_path / "out", source) as writer:
+        for _ in source:
+            writer.write(ramp)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["shot.0001.png", "shot.0002.png"]
+    assert len(np.unique(read_levels(tmp_path / "out" / "shot.0001.png")[0])) == 300
+    assert png16(ramp)[:4] == b"\x89PNG"

@@ -1,0 +1,34 @@
+"""The bundled workflows: what a user loses here is the first minute."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+SAMPLES = {path.name for path in (ROOT / "web" / "samples").iterdir()}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_a_workflow_is_wired_soundly_and_uses_samples_the_pack_ships(path):
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for link, source, output, target, slot, kind in workflow["links"]:
+        assert link in nodes[source]["outputs"][output]["links"] and nodes[source]["outputs"][output]["type"] == kind
+        assert nodes[target]["inputs"][slot]["link"] == link and nodes[target]["inputs"][slot]["type"] == kind
+    files = [node["widgets_values"][0] for node in nodes.values() if node["type"] in ("LoadImage", "LoadVideo")]
+    assert files and set(files) <= SAMPLES
+    assert all(name in (ROOT / "web" / "js" / "gvm.js").read_text() for name in files)
+
+
+def test_the_listed_nodes_are_the_ones_in_the_code():
+    listed = json.loads((ROOT / "node_list.json").read_text())
+    code = "".join(path.read_text() for path in (ROOT / "nodes").glob("*.py"))
+    for node_id in listed:
+        assert f'node_id="{node_id}"' in code
+    assert code.count('node_id="') == len(listed)
+
+
+def test_samples_are_small():
+    assert sum((ROOT / "web" / "samples" / name).stat().st_size for name in SAMPLES) < 1_000_000
