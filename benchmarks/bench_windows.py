@@ -81,7 +81,9 @@ def main() -> None:
             "unet_work": round(work(plan, options.frames), 2),
             "decode_work": round(work(decode_plan, options.frames), 2),
         }
-        print(f"{name:28s} MAD {error:6.2f}  seam {seam:5.3f}  UNet x{result['unet_work']}  decode x{result['decode_work']}")
+        print(
+            f"{name:28s} MAD {error:6.2f}  seam {seam:5.3f}  UNet x{result['unet_work']}  decode x{result['decode_work']}"
+        )
         print(json.dumps(result), flush=True)
 
 

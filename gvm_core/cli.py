@@ -8,18 +8,17 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from .errors import GVMError, InputError
-from .frames import Clip
 from .host.torch_host import TorchHost, fastest_device, suitable_dtype
 from .models.weights import load_model, released_folder
 from .pipeline import MattingPipeline
 from .settings import MatteSettings
-from .windows import WindowPlan
+from .windows import WindowPlan, trim
 
 DEFAULTS = MatteSettings()
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; nothing was written under the final name", file=sys.stderr)
+        print("\nstopped; no half file was left under a final name", file=sys.stderr)
         return 130
     return 0
 
@@ -91,28 +90,37 @@ def run_matte(options: argparse.Namespace) -> None:
     """Read, matte and write, one window at a time."""
     from .media import open_frames, open_matte
 
+    if options.first < 0 or (options.last is not None and options.last < options.first):
+        raise InputError(f"frames {options.first} to {options.last} are no range: it needs 0 <= first <= last")
     device = fastest_device() if options.device is None else torch.device(options.device)
     dtype = suitable_dtype(device) if options.precision == "auto" else PRECISIONS[options.precision]
-    with open_frames(options.input, options.first, options.last) as reader:
-        writer = open_matte(options.output, reader, overwrite=options.overwrite)
-        lora = None if options.lora == "none" else options.lora
-        model = load_model(options.model, dtype, lora, options.lora_strength)
-        settings = MatteSettings(
-            plan=WindowPlan(options.window, options.overlap),
-            short_edge=model.config.short_edge if options.short_edge is None else options.short_edge or None,
-            max_edge=model.config.max_edge if options.max_edge is None else options.max_edge or None,
-            noise=options.noise,
-            steps=options.steps,
-            seed=options.seed,
-            low=options.low,
-            high=options.high,
-        )
-        progress = Progress(reader.count)
-        pipeline = MattingPipeline(model, settings, TorchHost(device, progress.advance))
-        with writer, closing(pipeline.stream(reader, options.first)) as clips:
-            for clip in clips:
-                for alpha in clip.data:
-                    writer.write(alpha)
+    settings = MatteSettings(
+        plan=WindowPlan(options.window, options.overlap),
+        noise=options.noise,
+        steps=options.steps,
+        seed=options.seed,
+        low=options.low,
+        high=options.high,
+    )
+    with open_frames(options.input, options.first, options.last) as wanted:
+        writer = open_matte(options.output, wanted, overwrite=options.overwrite)
+        total = wanted.count
+    model = load_model(options.model, dtype, None if options.lora == "none" else options.lora, options.lora_strength)
+    settings = replace(
+        settings,
+        short_edge=model.config.short_edge if options.short_edge is None else options.short_edge or None,
+        max_edge=model.config.max_edge if options.max_edge is None else options.max_edge or None,
+    )
+    pipeline = MattingPipeline(model, settings, TorchHost(device))
+    first, last = pipeline.context(options.first, options.last)
+    progress = Progress(total)
+    with open_frames(options.input, first, last) as reader, writer, closing(pipeline.stream(reader, first)) as clips:
+        for clip in trim(clips, options.first, options.last):
+            for alpha in clip.data:
+                writer.write(alpha)
+            progress.advance(len(clip))
+        if not progress.done:
+            raise InputError(f"{options.input} has no frame {options.first}")
     print(f"\n{progress.done} frames matted with {model.config.name} -> {options.output}", file=sys.stderr)
 
 
@@ -129,9 +137,9 @@ class Progress:
     done: int = 0
     started: float = field(default_factory=time.monotonic)
 
-    def advance(self, alpha: Clip) -> None:
+    def advance(self, frames: int) -> None:
         """Count finished frames and redraw the line."""
-        self.done += len(alpha)
+        self.done += frames
         rate = self.done / max(time.monotonic() - self.started, 1e-6)
         if self.total:
             left = max(self.total - self.done, 0) / rate

@@ -19,7 +19,3 @@ class MediaError(GVMError, OSError):
 
 class DownloadError(GVMError, OSError):
     """Weights that could not be fetched whole."""
-
-
-class Cancelled(GVMError):
-    """The user asked to stop."""

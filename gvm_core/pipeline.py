@@ -6,7 +6,8 @@ Knows the order of the stages and asks its host for device and memory; nothing o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
 
 import torch
@@ -59,7 +60,7 @@ class MattingPipeline:
         """
         return torch.cat([clip.data for clip in self.stream(frames)])
 
-    def stream(self, frames: Iterable[Tensor], first: int = 0) -> Iterator[Clip]:
+    def stream(self, frames: Iterable[Tensor], first: int = 0) -> Generator[Clip, None, None]:
         """Matte a stream of frames of any length, holding a few windows of it at most.
 
         Args:
@@ -78,11 +79,24 @@ class MattingPipeline:
         alpha_latents = self.denoise(image_latents)
         yield from self.finish(self.decode(alpha_latents), fit)
 
+    def context(self, first: int, last: int | None) -> tuple[int, int | None]:
+        """The frames that the mattes of ``first`` to ``last`` depend on, themselves included.
+
+        `stream` over these, with this first index, gives the range the same mattes as a run over the whole video.
+        """
+        unet, decoder = self.settings.plan, self.settings.decode_plan or self.settings.plan
+        begin = unet.context(decoder.context(first, first)[0], first)[0]
+        aligned = begin - begin % math.lcm(unet.stride, decoder.stride)
+        end = None if last is None else unet.context(0, decoder.context(0, last)[1])[1]
+        return aligned, end
+
     def fit(self, frames: Iterable[Tensor], first: int = 0) -> tuple[Fit, Iterator[Clip]]:
         """Check the frames, and scale and pad them for the network: how, and the clips ``[T, 3, H, W]`` that result."""
         clips = as_clips(frames, first)
         opening = next(clips)
         settings, (height, width) = self.settings, opening.data.shape[-2:]
+        if settings.pad_multiple % self.model.vae.factor:
+            raise InputError(f"pad_multiple must be a multiple of {self.model.vae.factor}, as this model's VAE demands")
         fit = Fit.plan((height, width), settings.short_edge, settings.max_edge, settings.pad_multiple)
         return fit, (clip.replace(fit.fit(clip.data)) for clip in chain([opening], clips))
 
@@ -96,8 +110,9 @@ class MattingPipeline:
         for clip in gather(clips, self.settings.plan.stride):
             # How many frames share a call changes speed and memory, never the latents.
             parts = clip.data.split(max(1, ENCODE_PIXELS // clip.data[0, 0].numel()))
-            with torch.no_grad(), self.host.resident(vae, vae.encode_bytes(parts[0][:, 0].numel())):
-                latents = [self.call(vae, encode_images, part, clip.start) for part in parts]
+            room = vae.encode_bytes(parts[0][:, 0].numel())
+            with torch.no_grad(), self.host.resident(vae, room):
+                latents = [self.call(vae, encode_images, part, clip.start, room) for part in parts]
             yield clip.replace(torch.cat(latents))
 
     def denoise(self, clips: Iterable[Clip]) -> Iterator[Clip]:
@@ -120,8 +135,9 @@ class MattingPipeline:
             return denoise_from_noise(network, latents[None], noise, self.model.scheduler(), settings.steps)[0]
 
         sample = from_zeros if settings.noise == "zeros" else from_noise
-        with torch.no_grad(), self.host.resident(unet, unet.activation_bytes(window.data[:, 0].numel())):
-            return window.replace(self.call(unet, sample, window.data, window.start))
+        room = unet.activation_bytes(window.data[:, 0].numel())
+        with torch.no_grad(), self.host.resident(unet, room):
+            return window.replace(self.call(unet, sample, window.data, window.start, room))
 
     def decode(self, clips: Iterable[Clip]) -> Iterator[Clip]:
         """Alpha latents ``[T, 4, h, w]`` to unclamped alpha ``[T, 1, H, W]``, in overlapping windows, cross-faded."""
@@ -134,9 +150,9 @@ class MattingPipeline:
         def decode(latents: Tensor) -> Tensor:
             return vae.decode_alpha(latents[None])[0]
 
-        pixels = window.data[:, 0].numel() * vae.factor**2
-        with torch.no_grad(), self.host.resident(vae, vae.decode_bytes(pixels)):
-            return window.replace(self.call(vae, decode, window.data, window.start))
+        room = vae.decode_bytes(window.data[:, 0].numel() * vae.factor**2)
+        with torch.no_grad(), self.host.resident(vae, room):
+            return window.replace(self.call(vae, decode, window.data, window.start, room))
 
     def finish(self, clips: Iterable[Clip], fit: Fit) -> Iterator[Clip]:
         """Back to the frames' own size, clamped to 0..1, thresholds applied if any were asked for, reported."""
@@ -154,7 +170,9 @@ class MattingPipeline:
         shape = tuple(window.data.shape[1:])
         return torch.stack([frame_noise(self.settings.seed, i, shape) for i in range(window.start, window.stop)])
 
-    def call(self, network: Network, function: Callable[[Tensor], Tensor], data: Tensor, start: int) -> Tensor:
+    def call(
+        self, network: Network, function: Callable[[Tensor], Tensor], data: Tensor, start: int, room: int
+    ) -> Tensor:
         """Run ``function`` on ``data`` in the network's precision; in float32 if that overflows. Result on the CPU.
 
         The decision is made for every call alone, so a frame's matte does not depend on what came before it.
@@ -170,7 +188,7 @@ class MattingPipeline:
                 name,
                 str(network.dtype).removeprefix("torch."),
             )
-            with self.host.widened(network):
+            with self.host.widened(network, 2 * room):
                 result = function(data.to(self.host.device, network.dtype)).float().cpu()
         if not result.isfinite().all():
             raise GVMError(f"{name}, even in float32. The weights or the LoRA are damaged, or do not belong together.")

@@ -12,20 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Network = Callable[[Tensor, Tensor], Tensor]
+Predictor = Callable[[Tensor, Tensor], Tensor]
 """``(latents [B, T, 8, h, w], timestep) -> [B, T, 4, h, w]``."""
 
 LAST_TIMESTEP = 999
 
 
-def denoise_from_zeros(network: Network, image_latents: Tensor, steps: int = 1) -> Tensor:
+def denoise_from_zeros(network: Predictor, image_latents: Tensor, steps: int = 1) -> Tensor:
     """The released one-step mode: no noise, and the network's output *is* the alpha latents.
 
     With more steps the output is fed back in place of the noise, still at the last timestep. That is what the
     reference does; no scheduler is involved and no training is known to have seen it.
 
     Args:
-        network: See `Network`.
+        network: See `Predictor`.
         image_latents: ``[B, T, 4, h, w]``.
         steps: Network calls.
 
@@ -39,11 +39,11 @@ def denoise_from_zeros(network: Network, image_latents: Tensor, steps: int = 1) 
     return alpha_latents
 
 
-def denoise_from_noise(network: Network, image_latents: Tensor, noise: Tensor, scheduler: Any, steps: int) -> Tensor:
+def denoise_from_noise(network: Predictor, image_latents: Tensor, noise: Tensor, scheduler: Any, steps: int) -> Tensor:
     """Flow matching from gaussian noise by Euler steps. Experimental: the released weights were not made for it.
 
     Args:
-        network: See `Network`; its output is read as the velocity ``noise - alpha_latents``, as diffusers does.
+        network: See `Predictor`; its output is read as the velocity ``noise - alpha_latents``, as diffusers does.
         image_latents: ``[B, T, 4, h, w]``.
         noise: ``[B, T, 4, h, w]``, unit variance.
         scheduler: A diffusers ``FlowMatchEulerDiscreteScheduler``.

@@ -51,6 +51,17 @@ class WindowPlan:
         """Frames from one window's start to the next."""
         return self.length - self.overlap
 
+    def context(self, first: int, last: int) -> tuple[int, int]:
+        """The first and last frame of the windows that frames ``first`` to ``last`` are in, wherever the video ends.
+
+        Example:
+            >>> WindowPlan(length=8, overlap=2).context(14, 16)
+            (6, 24)
+        """
+        earliest = max(first - self.length + 1, 0)  # the last window, moved back, may start between two regular ones
+        # One frame more than a window, so that a last window moved back from there lies wholly behind ``last``.
+        return earliest - earliest % self.stride, last + self.length
+
     def spans(self, frames: int) -> list[tuple[int, int]]:
         """First and one-past-last frame of every window over a video of ``frames`` frames."""
         last = max(frames - self.length, 0)
@@ -115,6 +126,16 @@ def fade(earlier: Clip, later: Clip) -> Clip:
     mixed = torch.lerp(earlier.data[:shared], later.data[:shared], weight)
     longer = later if len(later) >= len(earlier) else earlier
     return longer.replace(torch.cat([mixed, longer.data[shared:]]))
+
+
+def trim(clips: Iterable[Clip], first: int, last: int | None) -> Iterator[Clip]:
+    """Only the frames ``first`` to ``last`` of ``clips``; stops asking for more once they have come."""
+    for clip in clips:
+        begin, end = max(clip.start, first), clip.stop if last is None else min(clip.stop, last + 1)
+        if begin < end:
+            yield clip[begin:end]
+        if last is not None and clip.stop > last:
+            return
 
 
 def gather(clips: Iterable[Clip], frames: int) -> Iterator[Clip]:

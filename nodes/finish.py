@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.model_management
 import torch
 from comfy_api.latest import io
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from ..gvm_core.errors import InputError
 from ..gvm_core.post.composite import checker, over, parse_color
 from ..gvm_core.post.resize import resize
-from .sockets import schema, to_alpha, to_frames, to_images
+from .sockets import schema, to_alpha, to_frames
 
 
 class GVMComposite(io.ComfyNode):
@@ -81,5 +82,10 @@ class GVMComposite(io.ComfyNode):
                 raise InputError(
                     f"there are {len(foreground)} images but {len(layer)} in the {name}; give 1 or as many"
                 )
-        composite = over(foreground, resize(alpha, size), behind.to(foreground), linear_light=linear_light)
-        return io.NodeOutput(to_images(composite.to(torch.float32)))
+        composite = torch.empty(images.shape)
+        for index, frame in enumerate(foreground):  # one by one: the layers of a long clip would fill the memory
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            matte, back = (layer[min(index, len(layer) - 1)] for layer in (alpha, behind))
+            matte, back = resize(matte[None], size)[0], back.to(frame)
+            composite[index] = over(frame, matte, back, linear_light=linear_light).movedim(0, -1)
+        return io.NodeOutput(composite)

@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from ..gvm_core.errors import ModelError
 from ..gvm_core.host.comfy import HostedModel, hand_over, suitable_dtype
 from ..gvm_core.models.download import GVM, fetch_release
-from ..gvm_core.models.weights import load_model
+from ..gvm_core.models.weights import is_model, load_model
 from .sockets import GVMModel, schema
 
 FOLDER = "gvm"
@@ -107,7 +107,7 @@ def installed() -> dict[str, Path]:
     for place in map(Path, folder_paths.get_folder_paths(FOLDER)):
         folders = [place, *sorted(place.iterdir())] if place.is_dir() else []
         for folder in folders:
-            if (folder / "unet" / "config.json").is_file():
+            if is_model(folder):
                 # Weights laid straight into the place, without a folder of their own, are the released ones.
                 found.setdefault(RELEASED if folder == place else folder.name, folder)
     return found
@@ -132,6 +132,7 @@ def obtain(name: str, allowed: bool, node_id: str | None) -> Path:
 
     def progress(done: int, total: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(100 * done // max(total, 1))
+        if (percent := 100 * done // max(total, 1)) != bar.current:
+            bar.update_absolute(percent)
 
     return fetch_release(GVM, target, progress)

@@ -39,7 +39,10 @@ def resolution_inputs() -> list[Any]:
             min=32,
             max=8192,
             step=8,
-            tooltip="Only for resolution 'custom': the shorter side is scaled to this. Larger: finer hair, slower.",
+            tooltip=(
+                "Only for resolution 'custom': the shorter side is scaled to this. Larger: finer hair, slower, more "
+                "memory.\nDefault 720, as released. Rule of thumb: not above the footage's own."
+            ),
         ),
         io.Int.Input(
             "max_edge",
@@ -47,7 +50,10 @@ def resolution_inputs() -> list[Any]:
             min=32,
             max=8192,
             step=8,
-            tooltip="Only for resolution 'custom': then the longer side is limited to this.",
+            tooltip=(
+                "Only for resolution 'custom': then the longer side is limited to this, which bounds time and memory."
+                "\nDefault 1024, as released."
+            ),
         ),
     ]
 
@@ -85,14 +91,20 @@ def noise_inputs() -> list[Any]:
             "noise",
             options=["zeros", "gaussian"],
             default=DEFAULTS.noise,
-            tooltip="zeros: the released one-step mode. gaussian: experimental, from noise in several steps.",
+            tooltip=(
+                "How a window starts. zeros: the released one-step mode. gaussian: experimental, from noise in several "
+                "steps.\nDefault zeros; leave it there for real work."
+            ),
         ),
         io.Int.Input(
             "steps",
             default=DEFAULTS.steps,
             min=1,
             max=50,
-            tooltip="Network calls per window. 1 is as released; more only makes sense with gaussian noise.",
+            tooltip=(
+                "Network calls per window: time grows with it.\nDefault 1, as released; more only makes sense with "
+                "gaussian noise, then 2 to 4."
+            ),
         ),
         io.Int.Input(
             "seed",
@@ -100,7 +112,7 @@ def noise_inputs() -> list[Any]:
             min=0,
             max=2**53,
             control_after_generate=False,
-            tooltip="Names the noise of the gaussian mode; without effect on zeros.",
+            tooltip="Names the noise of the gaussian mode; no effect on zeros.\nDefault 0. Any value will do.",
         ),
     ]
 

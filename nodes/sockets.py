@@ -50,11 +50,6 @@ def to_frames(images: Tensor) -> Tensor:
     return rearrange(images, "b h w c -> b c h w")
 
 
-def to_images(frames: Tensor) -> Tensor:
-    """Frames ``[T, 3, H, W]`` to IMAGE ``[B, H, W, 3]``."""
-    return rearrange(frames, "b c h w -> b h w c").contiguous()
-
-
 def to_mask(alpha: Tensor) -> Tensor:
     """Alpha ``[T, 1, H, W]`` to MASK ``[B, H, W]``, 1 = subject."""
     return alpha[:, 0]

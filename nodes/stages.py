@@ -18,9 +18,13 @@ from .matte import edges, noise_inputs, resolution_inputs, window_inputs
 from .sockets import GVMAlphaLatents, GVMLatents, GVMModel, Latents, schema, to_frames, to_mask
 
 
-def collected(clips: Iterable[Clip]) -> Clip:
-    """Gapless clips as one: a socket demands the whole."""
-    parts = list(clips)
+def collected(clips: Iterable[Clip], host: ComfyHost | None = None) -> Clip:
+    """Gapless clips as one, since a socket demands the whole; ``host`` is told of each as it comes."""
+    parts = []
+    for clip in clips:
+        parts.append(clip)
+        if host is not None:
+            host.count(clip)
     return Clip(torch.cat([part.data for part in parts]), parts[0].start)
 
 
@@ -40,6 +44,7 @@ class GVMEncode(io.ComfyNode):
                 *resolution_inputs(),
             ],
             outputs=[GVMLatents.Output(display_name="latents")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -48,9 +53,10 @@ class GVMEncode(io.ComfyNode):
     ) -> io.NodeOutput:
         """Fit and encode."""
         settings = MatteSettings(**edges(resolution, short_edge, max_edge, model.model.config))
-        pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
+        host = ComfyHost(model, len(images), cls.hidden.unique_id)
+        pipeline = MattingPipeline(model.model, settings, host)
         fit, clips = pipeline.fit(to_frames(images))
-        return io.NodeOutput(Latents(collected(pipeline.encode(clips)), fit))
+        return io.NodeOutput(Latents(collected(pipeline.encode(clips), host), fit))
 
 
 class GVMDenoise(io.ComfyNode):
@@ -70,6 +76,7 @@ class GVMDenoise(io.ComfyNode):
                 *noise_inputs(),
             ],
             outputs=[GVMAlphaLatents.Output(display_name="alpha latents")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -78,8 +85,9 @@ class GVMDenoise(io.ComfyNode):
     ) -> io.NodeOutput:
         """Denoise and join."""
         settings = MatteSettings(plan=WindowPlan(window, overlap), noise=noise, steps=steps, seed=seed)
-        pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
-        return io.NodeOutput(Latents(collected(pipeline.denoise([latents.clip])), latents.fit))
+        host = ComfyHost(model, len(latents.clip), cls.hidden.unique_id)
+        pipeline = MattingPipeline(model.model, settings, host)
+        return io.NodeOutput(Latents(collected(pipeline.denoise([latents.clip]), host), latents.fit))
 
 
 class GVMDecode(io.ComfyNode):

@@ -123,12 +123,13 @@ def write_video(path, frames, codec="libx264", pixels="yuv444p", rate=Fraction(3
     return path
 
 
-def write_picture(path, picture, pixels="rgb48be"):
+def write_picture(path, picture, pixels="rgb48be", **options):
     """Encode ``[3, H, W]`` as a single picture, the codec by its suffix."""
     import av
 
     codec = {".png": "png", ".exr": "exr", ".jpg": "mjpeg"}[path.suffix]
     encoder = av.CodecContext.create(codec, "w")
+    encoder.options = options
     if pixels == "gbrpf32le":
         frame = av.VideoFrame.from_ndarray(picture.movedim(0, -1).contiguous().numpy(), format="gbrpf32le")
     else:

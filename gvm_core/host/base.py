@@ -41,8 +41,8 @@ class Host(Protocol):
         """Have ``network``'s weights ready on `device` inside the ``with`` block, with that much room beside them."""
         ...
 
-    def widened(self, network: Network) -> AbstractContextManager[None]:
-        """Have ``network`` compute in float32 inside the ``with`` block."""
+    def widened(self, network: Network, activation_bytes: int) -> AbstractContextManager[None]:
+        """Have ``network`` compute in float32 inside the ``with`` block, with room for the wider activations."""
         ...
 
     def check_cancelled(self) -> None:

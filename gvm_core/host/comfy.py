@@ -6,6 +6,7 @@ loading, the VRAM flags and dynamic VRAM work on it as on any of its own models.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,8 +40,12 @@ class HostedModel:
     model: MattingModel
     patchers: dict[int, Any]
 
+    def get_models(self) -> list[Any]:
+        """The patchers, where ComfyUI's caches look for what a value keeps in memory."""
+        return list(self.patchers.values())
 
-class Holder(nn.Module):
+
+class GVMNetwork(nn.Module):
     """What a model patcher holds: it writes ``device`` and more onto its model, which diffusers' classes refuse."""
 
     def __init__(self, network: Network) -> None:
@@ -67,7 +72,7 @@ def hand_over(model: MattingModel) -> HostedModel:
     patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     patchers = {
         id(network): patcher(
-            Holder(network), load_device=devices[id(network)][0], offload_device=devices[id(network)][1]
+            GVMNetwork(network), load_device=devices[id(network)][0], offload_device=devices[id(network)][1]
         )
         for network in (model.unet, model.vae)
     }
@@ -81,7 +86,13 @@ def make_castable(network: nn.Module) -> None:
         if castable is not None and type(module) is getattr(nn, type(module).__name__, None):
             module.__class__ = castable
         elif type(module).__name__ == "AlphaBlender":
-            module.__class__ = type("AlphaBlender", (FollowsItsInput, type(module)), {})
+            module.__class__ = following(type(module))
+
+
+@functools.cache
+def following(kind: type[nn.Module]) -> type[nn.Module]:
+    """Diffusers' ``AlphaBlender`` with `FollowsItsInput` mixed in."""
+    return type("FollowingBlender", (FollowsItsInput, kind), {})
 
 
 class FollowsItsInput:
@@ -129,8 +140,9 @@ class ComfyHost:
         yield
 
     @contextmanager
-    def widened(self, network: Network) -> Iterator[None]:
+    def widened(self, network: Network, activation_bytes: int) -> Iterator[None]:
         """Compute in float32; the castable layers widen each weight as they use it."""
+        management.load_models_gpu([self.hosted.patchers[id(network)]], memory_required=activation_bytes)
         network.compute_dtype = torch.float32
         try:
             yield
@@ -143,14 +155,17 @@ class ComfyHost:
 
     def advance(self, alpha: Clip) -> None:
         """Move the bar frame by frame, and show the last finished matte on the node."""
-        if self.bar is None:
-            return
-        for _ in alpha.data[:-1]:
+        self.count(alpha)
+        if self.bar is not None:
+            levels = (alpha.data[-1, 0].clamp(0, 1) * 255).round().byte().cpu().numpy()
+            self.bar.update_absolute(self.done, self.bar.total, ("JPEG", Image.fromarray(levels), PREVIEW_EDGE))
+
+    def count(self, clip: Clip) -> None:
+        """Move the bar by the frames of ``clip``, one by one."""
+        for _ in clip.data:
             self.done += 1
-            self.bar.update_absolute(self.done)
-        self.done += 1
-        levels = (alpha.data[-1, 0].clamp(0, 1) * 255).round().byte().cpu().numpy()
-        self.bar.update_absolute(self.done, self.bar.total, ("JPEG", Image.fromarray(levels), PREVIEW_EDGE))
+            if self.bar is not None:
+                self.bar.update_absolute(self.done)
 
 
 def suitable_dtype() -> torch.dtype:

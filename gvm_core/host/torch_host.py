@@ -36,7 +36,7 @@ class TorchHost:
         yield
 
     @contextmanager
-    def widened(self, network: Network) -> Iterator[None]:
+    def widened(self, network: Network, activation_bytes: int) -> Iterator[None]:  # noqa: ARG002
         """Hold ``network``'s weights in float32, then put them back; widening and narrowing again loses nothing."""
         narrow = network.weight_dtype
         network.to(torch.float32)
@@ -56,11 +56,9 @@ class TorchHost:
 
 def fastest_device() -> torch.device:
     """CUDA (or ROCm), else XPU, else Apple's GPU, else the CPU."""
-    for kind in ("cuda", "xpu", "mps"):
-        backend = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
-        if backend is not None and backend.is_available():
-            return torch.device(kind)
-    return torch.device("cpu")
+    backends = {"cuda": torch.cuda, "xpu": getattr(torch, "xpu", None), "mps": getattr(torch.backends, "mps", None)}
+    kind = next((kind for kind, backend in backends.items() if backend and backend.is_available()), "cpu")
+    return torch.device(kind)
 
 
 def suitable_dtype(device: torch.device) -> torch.dtype:

@@ -8,8 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import MediaError
-from .sequence import SequenceReader, SequenceWriter
+from .sequence import PICTURES, SequenceReader, SequenceWriter
 from .video import CODECS, VideoReader, VideoWriter
+
+MEDIA_SUFFIXES = {".avi", ".webm", ".gif", ".m4v", ".mxf", ".wmv", ".ts", *PICTURES}
+"""What looks like a file and not like a folder: other dots may be part of a folder's name."""
 
 FrameReader = VideoReader | SequenceReader
 MatteWriter = VideoWriter | SequenceWriter
@@ -24,10 +27,8 @@ def open_frames(path: Path, first: int = 0, last: int | None = None) -> FrameRea
         last: Index of the last frame wanted, itself included; ``None`` for all there are.
 
     Raises:
-        MediaError: If nothing readable is there, or the range is empty.
+        MediaError: If nothing readable is there.
     """
-    if first < 0 or (last is not None and last < first):
-        raise MediaError(f"frames {first} to {last} are no range: it needs 0 <= first <= last")
     if path.is_dir():
         return SequenceReader(path, first, last)
     if not path.is_file():
@@ -44,7 +45,7 @@ def open_matte(path: Path, source: FrameReader, *, overwrite: bool = False) -> M
     suffix = path.suffix.lower()
     if suffix in CODECS:
         return VideoWriter(path, source.rate, overwrite=overwrite)
-    if suffix and not path.is_dir():
+    if suffix in MEDIA_SUFFIXES and not path.is_dir():
         known = ", ".join(CODECS)
         raise MediaError(f"no matte format goes with {suffix!r}; use {known}, or a folder name for 16-bit PNGs")
     return SequenceWriter(path, source.names, source.first, overwrite=overwrite)

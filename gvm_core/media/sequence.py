@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,13 @@ class SequenceReader:
     rate = Fraction(24)
 
     def __init__(self, folder: Path, first: int = 0, last: int | None = None) -> None:
-        every = sorted((file for file in folder.iterdir() if file.suffix.lower() in PICTURES), key=natural)
+        pictures = (file for file in folder.iterdir() if file.suffix.lower() in PICTURES and file.name[0] != ".")
+        every = sorted(pictures, key=natural)
         if not every:
             raise MediaError(f"there are no pictures in {folder} (looked for {', '.join(sorted(PICTURES))})")
+        twins = [a.name for a, b in pairwise(sorted(every, key=lambda file: file.stem)) if a.stem == b.stem]
+        if twins:
+            raise MediaError(f"{folder} holds two pictures that differ only in their suffix, like {twins[0]}; keep one")
         self.first = first
         self.files = every[first : None if last is None else last + 1]
         if not self.files:
@@ -121,11 +126,12 @@ def png16(alpha: Tensor) -> bytes:
 def read_picture(path: Path) -> Tensor:
     """One picture as ``[3, H, W]`` float32, sRGB."""
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(path)) as container:
             picture = rgb(next(container.decode(video=0)))
-    except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
+    except (FFmpegError, OSError, StopIteration, IndexError) as error:
         raise MediaError(f"{path} cannot be read as a picture: {error}") from error
     return linear_to_srgb(picture) if path.suffix.lower() in LINEAR else picture
 

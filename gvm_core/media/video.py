@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNTAGGED = 2
-"""FFmpeg's number for a colour matrix that the file does not name."""
+MATRICES = {1: "ITU709", 4: "FCC", 5: "ITU624", 6: "SMPTE170M", 7: "SMPTE240M"}
+"""FFmpeg's numbers for the colour matrices a file may name, and PyAV's words for them."""
+
+FULL_RANGE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,12 @@ class VideoReader:
 
     def __init__(self, path: Path, first: int = 0, last: int | None = None) -> None:
         import av
+        from av.error import FFmpegError
 
         self.path, self.first, self.last = path, first, last
         try:
             self.container = av.open(str(path))
-        except (av.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             raise MediaError(f"{path} cannot be read as a video or picture: {error}") from error
         if not self.container.streams.video:
             self.container.close()
@@ -95,7 +98,7 @@ class VideoReader:
         return None if total is None else max(total - self.first, 0)
 
     def __iter__(self) -> Iterator[Tensor]:
-        import av
+        from av.error import FFmpegError
 
         index = -1
         try:
@@ -104,7 +107,7 @@ class VideoReader:
                     return
                 if index >= self.first:
                     yield rgb(frame)
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             raise MediaError(f"{self.path} is damaged after frame {index}: {error}") from error
         if index < self.first:
             raise MediaError(f"{self.path} has {index + 1} frames; there is no frame {self.first}")
@@ -139,23 +142,24 @@ class VideoWriter:
         import av
 
         if self.container is None:
-            self.open(*alpha.shape[-2:])
+            self.container, self.stream = self.open(*alpha.shape[-2:])
         levels = (alpha[0].clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
         frame = av.VideoFrame.from_ndarray(levels, format="gray16le")
         self.container.mux(self.stream.encode(frame.reformat(format=self.stream.pix_fmt)))
 
-    def open(self, height: int, width: int) -> None:
-        """Start the file for frames of this size."""
+    def open(self, height: int, width: int) -> tuple[Any, Any]:
+        """The container and stream for frames of this size."""
         import av
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.container = av.open(str(self.part), "w")
-        self.stream = self.container.add_stream(self.codec.name, rate=self.rate, options=dict(self.codec.options))
-        self.stream.width, self.stream.height = width, height
+        container: Any = av.open(str(self.part), "w")
+        stream = container.add_stream(self.codec.name, rate=self.rate, options=dict(self.codec.options))
         odd = height % 2 or width % 2
-        self.stream.pix_fmt = self.codec.odd_pixels if odd else self.codec.pixels
-        if odd and self.codec.odd_pixels != self.codec.pixels:
-            log.warning("%s: frames of odd size are written as %s, which some players refuse", self.path, "4:4:4")
+        stream.width, stream.height = width, height
+        stream.pix_fmt = self.codec.odd_pixels if odd else self.codec.pixels
+        if stream.pix_fmt != self.codec.pixels:
+            log.warning("%s: frames of odd size are written as 4:4:4, which some players refuse", self.path)
+        return container, stream
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -176,18 +180,41 @@ class VideoWriter:
 
 
 def rgb(frame: av.VideoFrame) -> Tensor:
-    """A decoded frame as ``[3, H, W]`` float32, sRGB 0..1, upright.
+    """A decoded frame as ``[3, H, W]`` float32, upright, in the light it is stored in; an alpha channel is dropped.
 
     Frames without a colour tag are read as BT.709 from 720 lines on, else as BT.601, as players do.
     """
-    from av.video.reformatter import Colorspace
-
-    if frame.format.name.startswith("gbr") and "f32" in frame.format.name:
-        return torch.from_numpy(frame.to_ndarray(format="gbrpf32le")).movedim(-1, 0).float()
-    source = {}
-    if frame.format.name.startswith("yuv") and frame.colorspace == UNTAGGED:
-        source["src_colorspace"] = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
-    levels = frame.reformat(format="rgb48le", **source).to_ndarray()  # [H, W, 3]
-    picture = torch.from_numpy(levels.astype(np.float32) / 65535).movedim(-1, 0)
+    picture = float_planes(frame) if "f16" in frame.format.name or "f32" in frame.format.name else sixteen_bits(frame)
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return torch.rot90(picture, turns, (1, 2)).contiguous() if turns else picture.contiguous()
+
+
+def sixteen_bits(frame: av.VideoFrame) -> Tensor:
+    """An integer picture as ``[3, H, W]`` in 0..1, through 16-bit RGB."""
+    options: dict[str, Any] = {}
+    if frame.format.name.startswith("yuv"):
+        matrix = MATRICES.get(int(frame.colorspace), "ITU709" if frame.height >= 720 else "ITU601")
+        full = int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj")
+        # RGB has no matrix, but PyAV before 17 applies the source's only where a different one is asked for.
+        options = {
+            "src_colorspace": matrix,
+            "dst_colorspace": "ITU601" if matrix == "ITU709" else "ITU709",
+            "src_color_range": "JPEG" if full else "MPEG",
+            "dst_color_range": "JPEG",
+        }
+    levels = frame.reformat(format="rgb48le", **options).to_ndarray()  # [H, W, 3]
+    return torch.from_numpy(levels.astype(np.float32) / 65535).movedim(-1, 0)
+
+
+def float_planes(frame: av.VideoFrame) -> Tensor:
+    """A floating-point picture as ``[3, H, W]``, unclamped: FFmpeg's own conversion would cut it at 1."""
+    order = "<" if frame.format.name.endswith("le") else ">"
+    kind = np.dtype(f"{order}f{2 if 'f16' in frame.format.name else 4}")
+    planes = []
+    for plane in list(frame.planes)[:3]:
+        rows = np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // kind.itemsize)
+        planes.append(torch.from_numpy(rows[:, : plane.width].astype(np.float32)))
+    if len(planes) == 1:
+        return planes[0].expand(3, -1, -1)
+    green, blue, red = planes
+    return torch.stack([red, green, blue])

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -27,6 +28,7 @@ FOLDERS = ("unet", "vae", "scheduler")
 SUFFIXES = {".json", ".safetensors", ".pt"}
 BLOCK = 1 << 18
 ATTEMPTS = 4
+PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,15 @@ def fetch_release(release: Release, folder: Path, progress: Progress | None = No
     progress = progress or (lambda _done, _total: None)
     files = list_files(release)
     total = sum(file.size for file in files)
-    have = {file.path: folder / file.path for file in files if is_whole(folder / file.path, file)}
-    done = sum(file.size for file in files if file.path in have)
-    missing = [file for file in files if file.path not in have]
-    check_space(folder, sum(file.size for file in missing))
-    for file in missing:
-        before = done
-        fetch_file(release, file, folder / file.path, lambda now, before=before: progress(before + now, total))
+    done, missing = 0, []
+    for file in files:
+        if is_whole(folder / file.path, file, lambda now, before=done: progress(before + now, total)):
+            done += file.size
+        else:
+            missing.append(file)
+    check_space(folder, missing)
+    for file in sorted(missing, key=lambda file: file.path.endswith(".json")):
+        fetch_file(release, file, folder / file.path, lambda now, before=done: progress(before + now, total))
         done += file.size
         progress(done, total)
     return folder
@@ -137,14 +141,15 @@ def fetch_file(release: Release, file: RemoteFile, target: Path, progress: Calla
             receive(url, part, file.size, progress)
             break
         except (urllib.error.URLError, TimeoutError, ConnectionError, OSError) as error:
-            final = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            final = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429
             if final or attempt == ATTEMPTS:
                 raise DownloadError(
                     f"{url} could not be fetched: {error}. What arrived is kept; run it again to go on. "
                     f"{by_hand(release)}"
                 ) from error
             log.warning("%s: %s; trying again", url, error)
-    if not is_whole(part, file):
+            time.sleep(PAUSE * attempt)
+    if not is_whole(part, file, lambda _: progress(file.size)):
         part.unlink()
         raise DownloadError(f"{url} arrived, but is not the file its publisher lists (wrong digest); it was deleted")
     part.replace(target)
@@ -170,8 +175,8 @@ def receive(url: str, part: Path, size: int, progress: Callable[[int], None]) ->
         raise ConnectionError(f"the connection ended after {have:,} of {size:,} bytes")
 
 
-def is_whole(path: Path, file: RemoteFile) -> bool:
-    """Whether ``path`` has the size and digest that ``file`` should have."""
+def is_whole(path: Path, file: RemoteFile, progress: Callable[[int], None]) -> bool:
+    """Whether ``path`` has the size and digest that ``file`` should have; reading gigabytes takes its time, too."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     if file.sha256 is None and file.git_sha1 is None:
@@ -180,11 +185,14 @@ def is_whole(path: Path, file: RemoteFile) -> bool:
     with path.open("rb") as content:
         while block := content.read(BLOCK):
             digest.update(block)
+            progress(content.tell())
     return digest.hexdigest() == (file.sha256 or file.git_sha1)
 
 
-def check_space(folder: Path, wanted: int) -> None:
-    """Raise `DownloadError` if the disk under ``folder`` cannot take ``wanted`` bytes."""
+def check_space(folder: Path, missing: list[RemoteFile]) -> None:
+    """Raise `DownloadError` if the disk under ``folder`` cannot take what of ``missing`` is not there in part."""
+    parts = [folder / f"{file.path}.part" for file in missing]
+    wanted = sum(file.size for file in missing) - sum(part.stat().st_size for part in parts if part.exists())
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < wanted:

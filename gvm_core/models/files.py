@@ -13,7 +13,7 @@ from ..errors import ModelError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 WEIGHTS_FP16 = "diffusion_pytorch_model.fp16.safetensors"
-INDEX = "diffusion_pytorch_model.safetensors.index.json"
+INDICES = ("diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors.index.fp16.json")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -56,15 +56,21 @@ def read_weights(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Te
     for name in (WEIGHTS, WEIGHTS_FP16):
         if (folder / name).is_file():
             return read_safetensors(folder / name, dtype)
-    if not (folder / INDEX).is_file():
-        raise ModelError(f"there are no weights in {folder}: it needs {WEIGHTS}, or the parts that {INDEX} lists")
+    index = next((folder / name for name in INDICES if (folder / name).is_file()), None)
+    if index is None:
+        raise ModelError(f"there are no weights in {folder}: it needs {WEIGHTS}, or the parts that {INDICES[0]} lists")
     weights: dict[str, Tensor] = {}
-    for name in sorted(set(read_json(folder / INDEX)["weight_map"].values())):
+    for name in sorted(set(read_json(index)["weight_map"].values())):
         part = folder / Path(name).name
         if not part.is_file():
-            raise ModelError(f"{part} is missing: {INDEX} lists it as a part of the weights")
+            raise ModelError(f"{part} is missing: {index.name} lists it as a part of the weights")
         weights |= read_safetensors(part, dtype)
     return weights
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether `read_weights` would find something in ``folder``."""
+    return any((folder / name).is_file() for name in (WEIGHTS, WEIGHTS_FP16, *INDICES))
 
 
 def to_dtype(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

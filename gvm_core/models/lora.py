@@ -93,15 +93,8 @@ def read_lora(path: Path) -> dict[str, LowRank]:
     }
 
 
-def merge_lora(unet: nn.Module, lora: dict[str, LowRank], strength: float) -> dict[str, Tensor]:
-    """Add ``strength`` times the updates to the UNet's weights, in place.
-
-    Returns:
-        The weights that were changed, as they were: `restore_weights` takes the LoRA out again, exactly.
-
-    Raises:
-        ModelError: If the LoRA belongs to another network; nothing is changed then.
-    """
+def check_lora(unet: nn.Module, lora: dict[str, LowRank]) -> None:
+    """Raise `ModelError` unless every update of ``lora`` fits a weight of ``unet``."""
     parameters = dict(unet.named_parameters())
     for name, update in lora.items():
         weight = parameters.get(f"{name}.weight")
@@ -111,6 +104,15 @@ def merge_lora(unet: nn.Module, lora: dict[str, LowRank], strength: float) -> di
             raise ModelError(
                 f"the LoRA belongs to another network: it changes {name} by {list(shape)}, where this one has {there}"
             )
+
+
+def merge_lora(unet: nn.Module, lora: dict[str, LowRank], strength: float) -> dict[str, Tensor]:
+    """Add ``strength`` times the updates, which `check_lora` has passed, to the UNet's weights, in place.
+
+    Returns:
+        The weights that were changed, as they were: `restore_weights` takes the LoRA out again, exactly.
+    """
+    parameters = dict(unet.named_parameters())
     originals = {}
     with torch.no_grad():
         for name, update in lora.items():
@@ -163,7 +165,7 @@ def adapter_config(path: Path) -> dict[str, Any]:
 def scale_of(name: str, rank: int, alpha: float | None, config: dict[str, Any]) -> float:
     """The factor before ``up @ down`` for one module."""
     if alpha is None:
-        patterns = config.get("alpha_pattern") or {}
-        matching = (value for pattern, value in patterns.items() if re.search(rf"(^|\.){pattern}$", name))
-        alpha = next(matching, config.get("lora_alpha", rank))
-    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+        patterns: dict[str, float] = config.get("alpha_pattern") or {}
+        own = [value for pattern, value in patterns.items() if re.search(rf"(^|\.){pattern}$", name)]
+        alpha = float(own[0] if own else config.get("lora_alpha", rank))
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)

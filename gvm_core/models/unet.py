@@ -26,9 +26,9 @@ class MattingUNet(Network):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
-        from diffusers import UNetSpatioTemporalConditionModel
+        from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 
-        stock = UNetSpatioTemporalConditionModel.from_config(without_dead_keys(config))
+        stock: Any = UNetSpatioTemporalConditionModel.from_config(without_dead_keys(config))
         self.conv_in = stock.conv_in
         self.time_proj = stock.time_proj
         self.time_embedding = stock.time_embedding

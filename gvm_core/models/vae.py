@@ -25,9 +25,9 @@ class TemporalVAE(Network):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
-        from diffusers import AutoencoderKLTemporalDecoder
+        from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 
-        stock = AutoencoderKLTemporalDecoder.from_config(
+        stock: Any = AutoencoderKLTemporalDecoder.from_config(
             {key: value for key, value in config.items() if not key.startswith("_")}
         )
         self.encoder = stock.encoder

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from .files import read_json, read_weights
-from .lora import find_lora, merge_lora, read_lora, restore_weights
+from .files import has_weights, read_json, read_weights
+from .lora import check_lora, find_lora, merge_lora, read_lora, restore_weights
 from .unet import MattingUNet
 from .vae import TemporalVAE
 
@@ -59,13 +59,14 @@ class MattingModel:
         for network in (self.unet, self.vae):
             network.requires_grad_(False).eval()
 
-    def apply_lora(self, path: Path | str, strength: float = 1.0) -> None:
+    def apply_lora(self, path: str | os.PathLike[str], strength: float = 1.0) -> None:
         """Merge the LoRA at ``path`` into the UNet in place of the one that is in it, if any.
 
         Raises:
             ModelError: If the file is damaged or belongs to another network; the weights are as before then.
         """
         lora = read_lora(Path(path))
+        check_lora(self.unet, lora)
         self.remove_lora()
         self._originals = merge_lora(self.unet, lora, strength)
 
@@ -76,7 +77,7 @@ class MattingModel:
 
     def scheduler(self) -> Any:
         """A fresh ``FlowMatchEulerDiscreteScheduler`` for one window of the gaussian mode."""
-        from diffusers import FlowMatchEulerDiscreteScheduler
+        from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
         return FlowMatchEulerDiscreteScheduler.from_config(self.config.scheduler)
 
@@ -139,6 +140,13 @@ def model_folder(source: str | os.PathLike[str]) -> Path:
             f"{folder} is not a GVM model: it lacks {' and '.join(f'{part}/config.json' for part in missing)}"
         )
     return folder
+
+
+def is_model(folder: Path) -> bool:
+    """Whether ``folder`` holds a whole model in the published layout: no part missing, none still on its way."""
+    parts = [folder / "unet", folder / "vae"]
+    whole = all((part / "config.json").is_file() and has_weights(part) for part in parts)
+    return whole and not any(file for part in parts for file in part.glob("*.part"))
 
 
 def released_folder() -> Path:

@@ -44,6 +44,7 @@ class ClipPool:
                 for index, clip in enumerate(workers.map(draw, seeds, chunksize=8)):
                     pool[index] = clip
             pool.flush()
+            del pool  # an open map cannot be renamed everywhere
             part.rename(path)
         self.clips = np.load(path, mmap_mode="r")
 

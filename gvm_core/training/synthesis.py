@@ -103,7 +103,9 @@ class Scene:
 
     def frame(self, index: int) -> SyntheticFrame:
         """Draw frame ``index``: alpha integrates over the open shutter, colour is summed premultiplied."""
-        colour, alpha, background = 0.0, 0.0, 0.0
+        colour = np.zeros((3, *self.size), np.float32)
+        alpha = np.zeros((1, *self.size), np.float32)
+        background = torch.zeros(3, *self.size)
         for sample in range(self.shutter):
             time = (index + 0.5 * sample / self.shutter) / FPS
             canvas = Canvas(self.y, self.x, self.pixel)

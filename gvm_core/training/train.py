@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch.nn.functional import avg_pool2d
 
 from ..models.unet import MattingUNet
 from ..models.vae import TemporalVAE
+from ..models.weights import ADVICE
 from .dataset import ClipPool
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,9 @@ SCHEDULER_CONFIG = {
     "base_image_seq_len": 256,
     "max_image_seq_len": 4096,
 }
+
+SIZES = {"short_edge": 64, "max_edge": 128}
+"""The size of frames the model is trained on, written beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +182,9 @@ def train(folder: Path, stages: tuple[Stage, ...] = DEMO_STAGES, seed: int = 0) 
     folder.mkdir(parents=True, exist_ok=True)
     vae, unet = fresh_vae(), MattingUNet(UNET_CONFIG)
     checkpoint = folder / "checkpoint.pt"
-    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {"stage": 0, "step": 0}
+    state: dict[str, Any] = (
+        torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {"stage": 0, "step": 0}
+    )
     if "vae" in state:
         vae.load_state_dict(state["vae"])
         unet.load_state_dict(state["unet"])
@@ -210,7 +217,7 @@ def fresh_vae() -> TemporalVAE:
     """A new VAE whose last layer, over time, begins as doing nothing."""
     vae = TemporalVAE(VAE_CONFIG)
     with torch.no_grad():
-        last = vae.decoder.time_conv_out
+        last: Any = vae.decoder.time_conv_out
         last.weight.zero_()
         last.weight[range(3), range(3), 1] = 1.0
         last.bias.zero_()
@@ -299,5 +306,6 @@ def write_model(folder: Path, unet: MattingUNet, vae: TemporalVAE) -> None:
         weights = {key: value.half().contiguous() for key, value in network.state_dict().items()}
         save_file(weights, folder / name / "diffusion_pytorch_model.safetensors")
         (folder / name / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / ADVICE).write_text(json.dumps(SIZES) + "\n")
     (folder / "scheduler").mkdir(exist_ok=True)
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER_CONFIG, indent=2) + "\n")

@@ -47,10 +47,17 @@ def test_a_sequence_keeps_its_frame_names(tmp_path, tiny_folder):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"shot.{n}.png" for n in (1001, 1002, 1003)]
 
 
-def test_a_frame_range_writes_those_frames(tmp_path, tiny_folder, video):
-    arguments = ["matte", str(video), str(tmp_path / "out"), "--model", str(tiny_folder), "--max-edge", "32"]
-    assert main([*arguments, "--first", "4", "--last", "6"]) == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"clip_matte.{n:06d}.png" for n in (4, 5, 6)]
+@pytest.mark.parametrize(("first", "last"), [(0, 3), (10, 19), (17, 17), (33, 39), (38, 60)])
+def test_a_frame_range_gives_the_same_mattes_as_the_whole_run(tmp_path, tiny_folder, first, last):
+    video = write_video(tmp_path / "clip.mp4", moving_clip(40, 32, 32))
+    common = ["--model", str(tiny_folder), "--max-edge", "32"]
+    assert main(["matte", str(video), str(tmp_path / "whole"), *common]) == 0
+    part = ["--first", str(first), "--last", str(last)]
+    assert main(["matte", str(video), str(tmp_path / "part"), *common, *part]) == 0
+    names = sorted(p.name for p in (tmp_path / "part").iterdir())
+    assert names == [f"clip_matte.{n:06d}.png" for n in range(first, min(last, 39) + 1)]
+    for name in names:
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(
@@ -62,7 +69,8 @@ def test_a_frame_range_writes_those_frames(tmp_path, tiny_folder, video):
         (["{video}", "o.mp4", "--model", "nowhere"], "there is no model folder"),
         (["{video}", "{video}"], "exists already"),
         (["{video}", "o.mp4", "--lora", "nowhere.safetensors"], "there is no LoRA file"),
-        (["{video}", "o.mp4", "--first", "99"], "there is no frame 99"),
+        (["{video}", "o.mp4", "--first", "99"], "there is no frame"),
+        (["{video}", "o.mp4", "--first", "5", "--last", "2"], "no range"),
     ],
 )
 def test_mistakes_end_in_one_sentence_and_no_file(

@@ -10,7 +10,7 @@ from support import TINY_UNET, TINY_VAE, moving_clip, stock_networks, write_tiny
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import ModelError
-from gvm_core.models.files import INDEX, WEIGHTS, WEIGHTS_FP16
+from gvm_core.models.files import INDICES, WEIGHTS, WEIGHTS_FP16
 from gvm_core.models.unet import MattingUNet
 
 FULL_UNET = {
@@ -113,7 +113,7 @@ def test_half_precision_sharded_weights_load_as_well(tmp_path, tiny_model):
     for part, keys in parts.items():
         save_file({key: weights[key] for key in keys}, folder / "unet" / part)
     index = {"weight_map": {key: part for part, keys in parts.items() for key in keys}}
-    (folder / "unet" / INDEX).write_text(json.dumps(index))
+    (folder / "unet" / INDICES[0]).write_text(json.dumps(index))
     (folder / "unet" / WEIGHTS).unlink()
     (folder / "vae" / WEIGHTS).rename(folder / "vae" / WEIGHTS_FP16)
     loaded = load_model(folder)

@@ -61,6 +61,20 @@ def test_no_window_is_shorter_than_the_others_unless_the_video_is(case):
     assert all(stop - start == min(plan.length, frames) for start, stop in plan.spans(frames))
 
 
+@given(plans_and_lengths(), st.data())
+def test_a_range_with_its_context_has_the_windows_of_the_whole_video(case, data):
+    plan, frames = case
+    first = data.draw(st.integers(0, frames - 1))
+    last = data.draw(st.integers(first, frames - 1))
+    begin, end = plan.context(first, last)
+    end = min(end, frames - 1)
+    assert begin <= first and begin % plan.stride == 0
+    part = list(cut(numbered(end - begin + 1, begin), plan))
+    touches = lambda start, stop: start <= last and stop > first  # noqa: E731
+    whole = [span for span in plan.spans(frames) if touches(*span)]
+    assert [(w.start, w.stop) for w in part if touches(w.start, w.stop)] == whole
+
+
 def test_a_joint_is_mixed_evenly_and_never_shows_a_windows_edge_frame_alone():
     earlier, later = Clip(torch.zeros(6, 1, 1, 1)), Clip(torch.ones(6, 1, 1, 1), 3)
     mixed = torch.cat([clip.data for clip in crossfade([earlier, later])]).flatten()

@@ -59,6 +59,20 @@ def test_the_bundled_demo_mattes(run):
     assert mask.shape == (3, 64, 64)
 
 
+def test_comfyuis_castable_layers_change_nothing_to_the_bit(run, tiny, core):
+    plain = core("models.weights").load_model(tiny.model.config.folder)
+    for module in plain.unet.modules():
+        if hasattr(module, "set_processor"):
+            module.set_processor(core("host.comfy").HostAttention())
+    batch = images(5)
+    alpha = (
+        core("pipeline")
+        .MattingPipeline(plain, host=core("host.torch_host").TorchHost("cpu"))
+        .matte(batch.movedim(-1, 1))
+    )
+    assert torch.equal(alpha[:, 0], run("GVMMatte", model=tiny, images=batch, resolution="as the frames are"))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_a_partly_loaded_network_gives_the_same_matte_to_the_bit(run, tiny, core, share):
     batch = images(5)
@@ -105,7 +119,7 @@ def test_models_that_are_dropped_are_freed(run):
 
 
 def test_mix_factors_follow_their_input(tiny):
-    blenders = [module for module in tiny.model.unet.modules() if type(module).__name__ == "AlphaBlender"]
+    blenders = [module for module in tiny.model.unet.modules() if type(module).__name__ == "FollowingBlender"]
     assert len(blenders) > 5
     meta = torch.zeros(1, 2, device="meta")
     assert all(blender.get_alpha(meta, 5).device.type == "meta" for blender in blenders)
@@ -122,10 +136,14 @@ def test_a_half_precision_overflow_is_repeated_in_float32_over_half_weights(run,
 
 
 def test_cancel_stops_before_the_next_network_call(run, tiny):
+    calls = []
+    hook = tiny.model.vae.encoder.register_forward_pre_hook(lambda *_: calls.append(1))
     nodes.interrupt_processing(True)
     with pytest.raises(management.InterruptProcessingException):
         run("GVMMatte", model=tiny, images=images(30), resolution="as the frames are")
     nodes.interrupt_processing(False)
+    hook.remove()
+    assert calls == []  # asked before the first network was called, not somewhere inside it
 
 
 def test_images_that_cannot_be_matted_say_why(run, tiny):
@@ -172,6 +190,10 @@ def test_the_released_weights_show_size_and_licence_then_come_on_request(run, pa
     files = {str(path.relative_to(tiny)): path.read_bytes() for path in tiny.rglob("*") if path.is_file()}
     with HubServer(files) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        held = hub.files.pop("vae/diffusion_pytorch_model.safetensors")
+        with pytest.raises(OSError, match="could not be fetched"):
+            run("GVMLoadModel", model="gvm", download=True)
+        hub.files["vae/diffusion_pytorch_model.safetensors"] = held  # half a model is not taken for a whole one
         hosted = run("GVMLoadModel", model="gvm", download=True)
     assert hosted.model.config.folder == pack.elsewhere / "gvm"
     assert run("GVMLoadModel", model="gvm").model.config.folder == pack.elsewhere / "gvm"
