@@ -514,7 +514,9 @@ def _read_widgets(groups: dict, order: dict, saved: Iterator, prefix: str = "") 
             kind = "COMBO" if isinstance(kind, list) else options.get("widgetType", kind)
             if kind not in WIDGET_TYPES or options.get("forceInput"):
                 continue
-            value = next(saved, options.get("default", choices[0] if choices else None))
+            first = choices[0] if choices else None
+            first = first["key"] if isinstance(first, dict) else first
+            value = next(saved, options.get("default", first))
             yield prefix + name, {"__value__": value} if isinstance(value, list) else value
             if options.get("control_after_generate", kind == "INT" and name in ("seed", "noise_seed")):
                 next(saved, None)  # what to do with the value after a run
