@@ -9,8 +9,10 @@ linked in. Standard library only.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
 import venv
 import webbrowser
 from pathlib import Path
@@ -19,6 +21,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = "torch==2.13.0"
+PORT = 8188
 DEV = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.15", "pyright>=1.1.400", "pillow", "websocket-client"]
 
 
@@ -49,7 +52,7 @@ def test(arguments: list[str]) -> int:
 
 
 def comfy(arguments: list[str]) -> int:
-    """Start ComfyUI with this pack linked into its custom_nodes and the first workflow's sample in its input folder."""
+    """Start ComfyUI with this pack linked into its custom_nodes, and open the first workflow once it answers."""
     sys.path.insert(0, str(ROOT / "tests" / "comfy"))
     from comfy_env import find_comfyui
 
@@ -60,18 +63,39 @@ def comfy(arguments: list[str]) -> int:
             "To get one:  pip install comfy-cli  &&  comfy install\nThen run this again."
         )
         return 1
+    places = (home / ".venv", home / "venv", home.parent / ".venv", home.parent / "python_embeded")
+    pythons = [place / name for place in places for name in ("bin/python", "Scripts/python.exe", "python.exe")]
+    python = os.environ.get("COMFYUI_PYTHON") or next((str(path) for path in pythons if path.is_file()), None)
+    if python is None:
+        print(f"ComfyUI is at {home}, but which Python runs it? Set COMFYUI_PYTHON to that and run this again.")
+        return 1
     link = home / "custom_nodes" / "ComfyUI-GVM"
-    if not link.exists() and ROOT.parent != home / "custom_nodes":
-        link.symlink_to(ROOT, target_is_directory=True)
+    if ROOT.parent != home / "custom_nodes" and not link.is_dir():
+        try:
+            link.symlink_to(ROOT, target_is_directory=True)
+        except OSError as error:
+            print(f"Could not link {link} to {ROOT} ({error}); copy this folder there and run this again.")
+            return 1
         print(f"linked {link} -> {ROOT}")
-    own = next((p for p in (home / ".venv", home / "venv", home.parent / ".venv") if p.is_dir()), None)
-    python = own / PYTHON.relative_to(VENV) if own else Path(sys.executable)
     subprocess.check_call([python, "-m", "pip", "install", "-q", "-r", ROOT / "requirements.txt"])
-    print("ComfyUI will be at http://127.0.0.1:8188 - open Templates > ComfyUI-GVM > matte_video")
-    if "--no-browser" not in arguments:
-        webbrowser.open("http://127.0.0.1:8188/?template=matte_video&source=ComfyUI-GVM")
     rest = [argument for argument in arguments if argument != "--no-browser"]
-    return subprocess.call([python, home / "main.py", "--disable-auto-launch", *rest], cwd=home)
+    server = subprocess.Popen([python, home / "main.py", "--disable-auto-launch", *rest], cwd=home)
+    try:
+        if "--no-browser" not in arguments and answers("127.0.0.1", PORT, server):
+            webbrowser.open(f"http://127.0.0.1:{PORT}/?template=matte_video&source={link.name}")
+        return server.wait()
+    except KeyboardInterrupt:
+        return server.wait()
+
+
+def answers(address: str, port: int, server: subprocess.Popen) -> bool:
+    """Wait until the server takes connections; False if it ended instead."""
+    while server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex((address, port)) == 0:
+                return True
+        time.sleep(0.5)
+    return False
 
 
 def install(more: list[str] | None = None) -> None:

@@ -84,7 +84,7 @@ class MattingPipeline:
 
         `stream` over these, with this first index, gives the range the same mattes as a run over the whole video.
         """
-        unet, decoder = self.settings.plan, self.settings.decode_plan or self.settings.plan
+        unet, decoder = self.settings.plan, self.settings.decoder_plan
         begin = unet.context(decoder.context(first, first)[0], first)[0]
         aligned = begin - begin % math.lcm(unet.stride, decoder.stride)
         end = None if last is None else unet.context(0, decoder.context(0, last)[1])[1]
@@ -141,7 +141,7 @@ class MattingPipeline:
 
     def decode(self, clips: Iterable[Clip]) -> Iterator[Clip]:
         """Alpha latents ``[T, 4, h, w]`` to unclamped alpha ``[T, 1, H, W]``, in overlapping windows, cross-faded."""
-        return crossfade(map(self.decode_window, cut(clips, self.settings.decode_plan or self.settings.plan)))
+        return crossfade(map(self.decode_window, cut(clips, self.settings.decoder_plan)))
 
     def decode_window(self, window: Clip) -> Clip:
         """Unclamped alpha ``[T, 1, H, W]`` of one window: the decoder, too, works over time."""

@@ -58,12 +58,12 @@ def resolution_inputs() -> list[Any]:
     ]
 
 
-def window_inputs() -> list[Any]:
-    """The widgets that decide how windows tile the clip."""
+def window_inputs(plan: WindowPlan = DEFAULTS.plan) -> list[Any]:
+    """The widgets that decide how windows tile the clip; ``plan`` holds their defaults."""
     return [
         io.Int.Input(
             "window",
-            default=DEFAULTS.plan.length,
+            default=plan.length,
             min=1,
             max=64,
             tooltip=(
@@ -73,12 +73,12 @@ def window_inputs() -> list[Any]:
         ),
         io.Int.Input(
             "overlap",
-            default=DEFAULTS.plan.overlap,
+            default=plan.overlap,
             min=0,
             max=63,
             tooltip=(
                 "Frames that neighbouring windows share and cross-fade. More: smoother joins, slower; must be smaller "
-                "than the window.\nRule of thumb: a quarter of the window."
+                f"than the window.\nDefault {plan.overlap}. Rule of thumb: a quarter of the UNet's window, none for the decoder."
             ),
         ),
     ]

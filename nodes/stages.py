@@ -14,7 +14,7 @@ from ..gvm_core.host.comfy import ComfyHost, HostedModel
 from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.settings import MatteSettings
 from ..gvm_core.windows import WindowPlan
-from .matte import edges, noise_inputs, resolution_inputs, window_inputs
+from .matte import DEFAULTS, edges, noise_inputs, resolution_inputs, window_inputs
 from .sockets import GVMAlphaLatents, GVMLatents, GVMModel, Latents, schema, to_frames, to_mask
 
 
@@ -103,7 +103,7 @@ class GVMDecode(io.ComfyNode):
             inputs=[
                 GVMModel.Input("model", tooltip="The model that made the latents."),
                 GVMAlphaLatents.Input("alpha_latents", tooltip="From GVM Denoise."),
-                *window_inputs(),
+                *window_inputs(DEFAULTS.decoder_plan),
             ],
             outputs=[io.Mask.Output(display_name="mask", tooltip="Soft alpha for every frame, 1 = subject.")],
             hidden=[io.Hidden.unique_id],
@@ -112,7 +112,7 @@ class GVMDecode(io.ComfyNode):
     @classmethod
     def execute(cls, model: HostedModel, alpha_latents: Latents, window: int, overlap: int) -> io.NodeOutput:
         """Decode, restore, clamp."""
-        settings = MatteSettings(plan=WindowPlan(window, overlap))
+        settings = MatteSettings(decode_plan=WindowPlan(window, overlap))
         host = ComfyHost(model, len(alpha_latents.clip), cls.hidden.unique_id)
         pipeline = MattingPipeline(model.model, settings, host)
         alpha = collected(pipeline.finish(pipeline.decode([alpha_latents.clip]), alpha_latents.fit))
