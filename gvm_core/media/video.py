@@ -212,7 +212,7 @@ def float_planes(frame: av.VideoFrame) -> Tensor:
     kind = np.dtype(f"{order}f{2 if 'f16' in frame.format.name else 4}")
     planes = []
     for plane in list(frame.planes)[:3]:
-        rows = np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // kind.itemsize)
+        rows = np.frombuffer(bytes(plane), kind).reshape(plane.height, plane.line_size // kind.itemsize)
         planes.append(torch.from_numpy(rows[:, : plane.width].astype(np.float32)))
     if len(planes) == 1:
         return planes[0].expand(3, -1, -1)
