@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import MediaError
 from ..post.color import linear_to_srgb
-from .video import rgb
+from .video import convert, rgb
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".webp", ".bmp", ".dpx"}
 LINEAR = {".exr"}
@@ -112,7 +112,7 @@ def png16(alpha: Tensor) -> bytes:
     import av
 
     levels = (alpha[0].clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
-    frame = av.VideoFrame.from_ndarray(levels, format="gray16le").reformat(format="gray16be")
+    frame = convert(av.VideoFrame.from_ndarray(levels, format="gray16le"), format="gray16be")
     encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = (
         frame.width,

@@ -145,7 +145,7 @@ class VideoWriter:
             self.container, self.stream = self.open(*alpha.shape[-2:])
         levels = (alpha[0].clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
         frame = av.VideoFrame.from_ndarray(levels, format="gray16le")
-        self.container.mux(self.stream.encode(frame.reformat(format=self.stream.pix_fmt)))
+        self.container.mux(self.stream.encode(convert(frame, format=self.stream.pix_fmt)))
 
     def open(self, height: int, width: int) -> tuple[Any, Any]:
         """The container and stream for frames of this size."""
@@ -202,8 +202,20 @@ def sixteen_bits(frame: av.VideoFrame) -> Tensor:
             "src_color_range": "JPEG" if full else "MPEG",
             "dst_color_range": "JPEG",
         }
-    levels = frame.reformat(format="rgb48le", **options).to_ndarray()  # [H, W, 3]
+    levels = convert(frame, format="rgb48le", **options).to_ndarray()  # [H, W, 3]
     return torch.from_numpy(levels.astype(np.float32) / 65535).movedim(-1, 0)
+
+
+def convert(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:
+    """``frame.reformat`` on one thread, where PyAV offers a choice.
+
+    FFmpeg's scaler, left to several threads, now and then writes wrong pixels where two threads' rows meet (seen with
+    FFmpeg 8.1 on small grey frames: an eight-pixel run at mid grey, once in a dozen frames).
+    """
+    try:
+        return frame.reformat(**options, threads=1)
+    except TypeError:  # before PyAV had threads here
+        return frame.reformat(**options)
 
 
 def float_planes(frame: av.VideoFrame) -> Tensor:

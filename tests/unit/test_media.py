@@ -11,7 +11,7 @@ from support import moving_clip, read_levels, write_picture, write_video
 from gvm_core.errors import MediaError
 from gvm_core.media import open_frames, open_matte
 from gvm_core.media.sequence import natural, png16
-from gvm_core.media.video import VideoWriter
+from gvm_core.media.video import VideoWriter, convert
 from gvm_core.post.color import srgb_to_linear
 
 
@@ -214,3 +214,10 @@ def test_png_mattes_keep_sixteen_bits_and_the_names_of_their_frames(tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["shot.0001.png", "shot.0002.png"]
     assert len(np.unique(read_levels(tmp_path / "out" / "shot.0001.png")[0])) == 300
     assert png16(ramp)[:4] == b"\x89PNG"
+
+
+def test_conversion_between_pixel_formats_never_leaves_wrong_pixels():
+    levels = np.tile(np.linspace(0, 65535, 40).astype(np.uint16), (24, 1))
+    deep = convert(av.VideoFrame.from_ndarray(levels, format="gray16le"), format="yuv444p12le")
+    results = {bytes(convert(deep, format="gray16le").planes[0]) for _ in range(150)}
+    assert len(results) == 1
