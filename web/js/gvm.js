@@ -5,29 +5,36 @@ import { app } from "../../../scripts/app.js";
 
 const SAMPLES = ["gvm_sample_drawn.webp", "gvm_sample_photo.mp4"];
 const LOADERS = { LoadImage: "image", LoadVideo: "file" };
+const provided = new Set();
 
 async function provide(name) {
-  const sample = await fetch(new URL(`../samples/${name}`, import.meta.url));
-  if (!sample.ok) throw new Error(`${name}: ${sample.status}`);
-  const form = new FormData();
-  form.append("image", new File([await sample.blob()], name)); // the route takes any file under this field
-  const answer = await api.fetchApi("/upload/image", { method: "POST", body: form });
-  if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
+  const there = await api.fetchApi(`/view?type=input&filename=${name}`, { method: "HEAD" });
+  if (!there.ok) {
+    const sample = await fetch(new URL(`../samples/${name}`, import.meta.url));
+    if (!sample.ok) throw new Error(`${name}: ${sample.status}`);
+    const form = new FormData();
+    form.append("image", new File([await sample.blob()], name)); // the route takes any file under this field
+    const answer = await api.fetchApi("/upload/image", { method: "POST", body: form });
+    if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
+  }
+  provided.add(name);
 }
 
 app.registerExtension({
   name: "GVM.Samples",
-  async loadedGraphNode(node) {
-    const widget = node.widgets?.find((candidate) => candidate.name === LOADERS[node.type]);
-    const known = widget?.options?.values;
-    if (!widget || !SAMPLES.includes(widget.value) || !Array.isArray(known) || known.includes(widget.value)) return;
-    const name = widget.value;
-    try {
-      await provide(name);
-      known.push(name);
-      widget.callback?.(name); // shows the preview
-    } catch (error) {
-      console.warn("ComfyUI-GVM: the sample could not be brought into the input folder:", error);
+  async beforeConfigureGraph(graph) {
+    const named = (graph.nodes ?? []).filter((node) => node.type in LOADERS).map((node) => node.widgets_values?.[0]);
+    for (const name of SAMPLES.filter((sample) => named.includes(sample) && !provided.has(sample))) {
+      try {
+        await provide(name);
+      } catch (error) {
+        console.warn("ComfyUI-GVM: the sample could not be brought into the input folder:", error);
+      }
     }
+  },
+  nodeCreated(node) {
+    // The lists of files were made before the sample came.
+    const values = node.widgets?.find((widget) => widget.name === LOADERS[node.comfyClass])?.options?.values;
+    if (Array.isArray(values)) values.push(...[...provided].filter((name) => !values.includes(name)));
   },
 });
