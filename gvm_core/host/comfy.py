@@ -155,17 +155,19 @@ class ComfyHost:
 
     def advance(self, alpha: Clip) -> None:
         """Move the bar frame by frame, and show the last finished matte on the node."""
-        self.count(alpha)
-        if self.bar is not None:
-            levels = (alpha.data[-1, 0].clamp(0, 1) * 255).round().byte().cpu().numpy()
-            self.bar.update_absolute(self.done, self.bar.total, ("JPEG", Image.fromarray(levels), PREVIEW_EDGE))
+        self.count(alpha, ("JPEG", preview(alpha), PREVIEW_EDGE) if self.bar is not None else None)
 
-    def count(self, clip: Clip) -> None:
-        """Move the bar by the frames of ``clip``, one by one."""
-        for _ in clip.data:
+    def count(self, clip: Clip, shown: tuple[str, Image.Image, int] | None = None) -> None:
+        """Move the bar by the frames of ``clip``, one by one, and put ``shown`` on the node with the last."""
+        for left in reversed(range(len(clip))):
             self.done += 1
             if self.bar is not None:
-                self.bar.update_absolute(self.done)
+                self.bar.update_absolute(self.done, preview=None if left else shown)
+
+
+def preview(alpha: Clip) -> Image.Image:
+    """The last frame of ``alpha`` as a grey picture."""
+    return Image.fromarray((alpha.data[-1, 0].clamp(0, 1) * 255).round().byte().cpu().numpy())
 
 
 def suitable_dtype() -> torch.dtype:

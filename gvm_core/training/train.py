@@ -25,6 +25,7 @@ from ..models.unet import MattingUNet
 from ..models.vae import TemporalVAE
 from ..models.weights import ADVICE
 from .dataset import ClipPool
+from .precision import fit_for_bfloat16
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ VAE_CONFIG = {
     "out_channels": 3,
     "latent_channels": 4,
     "down_block_types": ["DownEncoderBlock2D"] * 3,
-    "block_out_channels": [32, 64, 64],
+    "block_out_channels": [64, 64, 64],  # two channels a group at least: with one, mean and contrast are lost
     "layers_per_block": 1,
     "scaling_factor": 1.0,
     "force_upcast": False,
@@ -45,8 +46,8 @@ UNET_CONFIG = {
     "out_channels": 4,
     "down_block_types": ["CrossAttnDownBlockSpatioTemporal"] * 3 + ["DownBlockSpatioTemporal"],
     "up_block_types": ["UpBlockSpatioTemporal"] + ["CrossAttnUpBlockSpatioTemporal"] * 3,
-    "block_out_channels": [32, 64, 96, 96],
-    "num_attention_heads": [1, 2, 3, 3],
+    "block_out_channels": [64, 96, 96, 128],
+    "num_attention_heads": [2, 3, 3, 4],
     "layers_per_block": 1,
     "transformer_layers_per_block": 1,
     "cross_attention_dim": 16,
@@ -98,11 +99,11 @@ class Stage:
 
 
 DEMO_STAGES = (
-    Stage(network="vae", size=64, frames=2, every=2, batch=4, steps=1500, rate=2e-3, clips=1500),
-    Stage(network="vae", size=64, frames=4, batch=2, steps=300, rate=5e-4, clips=1500),
-    Stage(network="unet", size=64, frames=1, batch=16, steps=1500, rate=1.5e-3, clips=1500, pixel=0.0),
-    Stage(network="unet", size=64, frames=2, every=2, batch=8, steps=1400, rate=6e-4, clips=1500),
-    Stage(network="unet", size=64, frames=8, batch=2, steps=300, rate=2e-4, clips=300),
+    Stage(network="vae", size=64, frames=2, every=2, batch=4, steps=1700, rate=2e-3, clips=3000),
+    Stage(network="vae", size=64, frames=4, batch=2, steps=200, rate=4e-4, clips=3000),
+    Stage(network="unet", size=64, frames=1, batch=16, steps=3500, rate=1.5e-3, clips=3000, pixel=0.0),
+    Stage(network="unet", size=64, frames=2, every=2, batch=8, steps=3800, rate=8e-4, clips=3000),
+    Stage(network="unet", size=64, frames=8, batch=2, steps=300, rate=2e-4, clips=400),
 )
 """What the bundled demo model was trained with."""
 
@@ -129,8 +130,8 @@ def vae_loss(vae: TemporalVAE, images: Tensor, alpha: Tensor) -> dict[str, Tenso
     """
     frames, count = images.shape[1], len(images)
     clips = torch.cat([images, alpha.expand(-1, -1, 3, -1, -1)])
-    latents = vae.encode(clips.flatten(0, 1) * 2 - 1).unflatten(0, (-1, frames))
-    returned = vae.decode(latents + 0.05 * torch.randn_like(latents)) * 0.5 + 0.5
+    latents = vae.encode(clips.flatten(0, 1) * 2 - 1).float().unflatten(0, (-1, frames))
+    returned = vae.decode(latents + 0.05 * torch.randn_like(latents)).float() * 0.5 + 0.5
     difference = returned - clips
     coarse = sum(avg_pool2d(difference.flatten(0, 1), k).abs().mean() for k in (4, 16))
     rgb, matte = difference[:count].abs().mean(), difference[count:].abs().mean()
@@ -144,12 +145,12 @@ def unet_loss(unet: MattingUNet, vae: TemporalVAE, images: Tensor, alpha: Tensor
     frames = images.shape[1]
     with torch.no_grad():
         clips = torch.cat([images, alpha.expand(-1, -1, 3, -1, -1)]) * 2 - 1
-        known, wanted = vae.encode(clips.flatten(0, 1)).unflatten(0, (-1, frames)).chunk(2)
-    latents = unet(torch.cat([torch.zeros_like(known), known], dim=2), torch.tensor(999))
+        known, wanted = vae.encode(clips.flatten(0, 1)).float().unflatten(0, (-1, frames)).chunk(2)
+    latents = unet(torch.cat([torch.zeros_like(known), known], dim=2), torch.tensor(999)).float()
     latent = (latents - wanted).square().mean()
     if not pixel:
         return {"loss": latent, "latent": latent}
-    returned = vae.decode_alpha(latents)
+    returned = vae.decode_alpha(latents).float()
     matte = (returned - alpha).abs().mean()
     edges = gradient_difference(returned, alpha)
     return {"loss": 0.3 * latent + pixel * (matte + 0.5 * edges), "latent": latent, "alpha": matte, "edges": edges}
@@ -167,13 +168,16 @@ def learning_rate(step: int, stage: Stage) -> float:
     return stage.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / stage.steps)))
 
 
-def train(folder: Path, stages: tuple[Stage, ...] = DEMO_STAGES, seed: int = 0) -> Path:
+def train(
+    folder: Path, stages: tuple[Stage, ...] = DEMO_STAGES, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Path:
     """Run ``stages`` in order, going on from ``folder``'s checkpoint if there is one.
 
     Args:
         folder: Receives ``model/``, ``checkpoint.pt`` and ``losses.csv``.
         stages: What to train, on what, for how long.
         seed: Seeds the weights, the batches and the noise.
+        dtype: Precision of products and convolutions; weights and losses are float32.
 
     Returns:
         The finished model folder, in the published layout.
@@ -181,6 +185,9 @@ def train(folder: Path, stages: tuple[Stage, ...] = DEMO_STAGES, seed: int = 0) 
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     vae, unet = fresh_vae(), MattingUNet(UNET_CONFIG)
+    if dtype == torch.bfloat16:
+        fit_for_bfloat16(vae)
+        fit_for_bfloat16(unet)
     checkpoint = folder / "checkpoint.pt"
     state: dict[str, Any] = (
         torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {"stage": 0, "step": 0}
@@ -205,7 +212,7 @@ def train(folder: Path, stages: tuple[Stage, ...] = DEMO_STAGES, seed: int = 0) 
             torch.save({"stage": at, "step": step, **weights, **extra}, part)
             part.replace(checkpoint)
 
-        run_stage(network, losses, stage, pool, folder / "losses.csv", keep, resumed, seed + index)
+        run_stage(network, losses, stage, pool, folder / "losses.csv", keep, resumed, seed + index, dtype)
         if stage.network == "vae":
             vae.scaling_factor = 1 / float(latent_spread(vae, pool))
         keep(0, {}, index + 1)
@@ -244,6 +251,7 @@ def run_stage(
     keep: Callable[[int, dict], None],
     resumed: dict | None,
     seed: int,
+    dtype: torch.dtype,
 ) -> None:
     """Optimise ``network`` for one stage and leave the averaged weights in it."""
     optimizer = torch.optim.AdamW(network.parameters(), stage.rate, betas=(0.9, 0.95), weight_decay=1e-3)
@@ -260,7 +268,9 @@ def run_stage(
         torch.manual_seed(int(random.integers(2**31)))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, stage)
-        parts = losses(*(clips[:, :: stage.every][:, : stage.frames] for clips in pool.batch(stage.batch, random)))
+        batch = (clips[:, :: stage.every][:, : stage.frames] for clips in pool.batch(stage.batch, random))
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            parts = losses(*batch)
         optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
