@@ -20,9 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-TORCH = "torch==2.13.0"
 PORT = 8188
-DEV = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.15", "pyright>=1.1.400", "pillow", "websocket-client"]
 
 
 def main() -> int:
@@ -36,13 +34,13 @@ def main() -> int:
 
 def demo(arguments: list[str]) -> int:
     """Matte the sample clips and lay the results out to be looked at."""
-    install()
+    install("demo")
     return subprocess.call([PYTHON, ROOT / "tests" / "demo.py", *arguments], cwd=ROOT)
 
 
 def test(arguments: list[str]) -> int:
     """Check style and types, then run every test that can run here."""
-    install(DEV)
+    install("dev")
     checks = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyright"]]
     for check in checks:
         print("+", *check, flush=True)
@@ -98,16 +96,14 @@ def answers(address: str, port: int, server: subprocess.Popen) -> bool:
     return False
 
 
-def install(more: list[str] | None = None) -> None:
-    """Make .venv if there is none, and install what this pack needs into it."""
+def install(group: str) -> None:
+    """Make .venv if there is none, and install what this pack and a dependency group of pyproject.toml need into it."""
     if not PYTHON.exists():
         print(f"making {VENV}", flush=True)
         venv.create(VENV, with_pip=True)
-    requirements = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    # torch by itself first: whatever else asks for it is then content with this one.
-    subprocess.check_call([*pip, TORCH])
-    subprocess.check_call([*pip, *requirements, "pillow", *(more or [])])
+    subprocess.check_call([*pip, "pip>=25.1"])  # the first that knows dependency groups
+    subprocess.check_call([*pip, "--group", group, "-r", "requirements.txt"], cwd=ROOT)
 
 
 if __name__ == "__main__":

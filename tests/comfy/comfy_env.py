@@ -44,16 +44,16 @@ def find_comfyui() -> Path | None:
     return next((place for place in places if place and _is_comfyui(place)), None)
 
 
-def releases(checkout: Path, into: Path = REPO / ".cache") -> dict[str, Path]:
-    """The ComfyUI folders to test: the found one and, where it can be had, the oldest supported release.
+def releases(checkout: Path, into: Path = REPO / ".cache") -> dict[str, Path | None]:
+    """The ComfyUI folders to test: the found one and the oldest supported release.
 
     The oldest is the folder COMFYUI_OLDEST_PATH names, or else is exported from the checkout's own history.
 
     Returns:
-        ``{"found": checkout, "0.8.0": folder}``, without the second where the history does not reach that far.
+        ``{"found": checkout, "0.8.0": folder}``; None in place of the second where the history does not reach that far.
     """
     oldest = _named_by("COMFYUI_OLDEST_PATH") or _export(checkout, OLDEST_COMMIT, into / f"comfyui-{OLDEST}")
-    return {"found": checkout} | ({OLDEST: oldest} if oldest else {})
+    return {"found": checkout, OLDEST: oldest}
 
 
 def _is_comfyui(folder: Path) -> bool:

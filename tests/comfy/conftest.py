@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import pytest
-from comfy_env import environment, find_comfyui, releases
+from comfy_env import OLDEST, environment, find_comfyui, releases
 
 collect_ignore = ["inside"]
 WHERE = "NO COMFYUI FOUND: set COMFYUI_PATH, or install one at ~/comfy/ComfyUI. The nodes were NOT tested."
+TOO_YOUNG = (
+    f"NO COMFYUI {OLDEST} FOUND: set COMFYUI_OLDEST_PATH, or fetch the whole history of the ComfyUI there is. "
+    "The nodes were NOT tested on the oldest release they support."
+)
 
 
 def pytest_generate_tests(metafunc):
     if "comfyui" in metafunc.fixturenames:
         found = find_comfyui()
-        cases = releases(found) if found else {"none": None}
-        metafunc.parametrize("comfyui", cases.values(), ids=cases.keys(), indirect=True, scope="session")
+        cases = releases(found).items() if found else [("none", None)]
+        metafunc.parametrize("comfyui", cases, ids=[name for name, _ in cases], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
 def comfyui(request):
     """The folder of one ComfyUI release."""
-    if request.param is None:
-        pytest.skip(WHERE)
-    return request.param
+    name, folder = request.param
+    if folder is None:
+        pytest.skip(TOO_YOUNG if name == OLDEST else WHERE)
+    return folder
 
 
 @pytest.fixture(scope="session")

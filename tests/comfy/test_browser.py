@@ -1,0 +1,75 @@
+"""Third layer: the page itself. A bundled workflow is opened and run as a newcomer does it, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from comfy_env import Server
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted(path.name for path in (ROOT / "workflows").glob("*.json"))
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+pytestmark = [pytest.mark.comfy, pytest.mark.browser]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """The path of a Chromium."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip("NO CHROMIUM FOUND: install one. ComfyUI's page with this pack was NOT tested.")
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(chromium, comfyui, comfy_python, tmp_path_factory):
+    """ComfyUI's page, ready, on a server that has never seen our samples."""
+    base = tmp_path_factory.mktemp("base")
+    with Server(comfyui, comfy_python, base, {"ComfyUI-GVM": ROOT}) as server, sync_playwright() as playwright:
+        server.post("/settings/Comfy.TutorialCompleted", True)  # or a dialog covers a first visit
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.goto(server.url)
+        page.wait_for_function("window.app?.graph && window.app.extensionManager?.command", timeout=120_000)
+        page.get_by_test_id("queue-button").wait_for(timeout=120_000)
+        yield page
+        browser.close()
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_template_opens_with_its_sample_and_runs_at_the_press_of_a_button(page, name):
+    page.evaluate(OPEN, name)
+    page.wait_for_function("name => window.app.graph.nodes.length > 3", arg=name, timeout=30_000)
+    widgets = page.evaluate("window.app.graph.nodes.flatMap(n => (n.widgets ?? []).map(w => [n.type, w.value]))")
+    assert any(kind == "GVMLoadModel" and value == "demo" for kind, value in widgets)
+
+    page.evaluate(LISTEN)
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function("window.gvmHeard.end", timeout=180_000)
+    heard = page.evaluate("window.gvmHeard")
+    assert heard["end"] == "execution_success", json.dumps(heard)
+    assert heard["previews"] > 0, "the matte was not shown while it ran"
+    assert not heard["missing"]
+
+
+OPEN = """async name => {
+  const stem = name.replace(/[.]json$/, "");
+  const answer = await fetch(`/api/workflow_templates/ComfyUI-GVM/${stem}.json`);
+  await window.app.loadGraphData(await answer.json(), true, true, name);
+}"""
+
+LISTEN = """() => {
+  const heard = (window.gvmHeard = { end: null, previews: 0, missing: null, detail: null });
+  const api = window.app.api;
+  heard.missing = window.app.graph.nodes.filter(n => n.has_errors).map(n => n.type).join();
+  for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
+    api.addEventListener(kind, event => { heard.end = kind; heard.detail = JSON.stringify(event.detail).slice(0, 500); },
+                         { once: true });
+  for (const kind of ["b_preview", "b_preview_with_metadata"])
+    api.addEventListener(kind, () => { heard.previews += 1; });
+}"""
