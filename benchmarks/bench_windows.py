@@ -20,6 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gvm_core import Clip, MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
+from gvm_core.metrics import seam_score
 from gvm_core.training.synthesis import HELD_OUT_SEEDS, draw_clip
 from gvm_core.windows import crossfade, cut
 
@@ -38,16 +39,6 @@ def in_alpha(pipeline: MattingPipeline, latents: list[Clip]) -> Iterator[Clip]:
 def work(plan: WindowPlan, frames: int) -> float:
     """Frames computed per frame of video."""
     return sum(stop - start for start, stop in plan.spans(frames)) / frames
-
-
-def joins(plans: list[WindowPlan], frames: int) -> torch.Tensor:
-    """Which steps from one frame to the next cross a window's start or end, ``[frames - 1]``."""
-    marked = torch.zeros(frames - 1, dtype=torch.bool)
-    for plan in plans:
-        for start, stop in plan.spans(frames):
-            marked[max(start - 1, 0) : start] = True
-            marked[stop - 1 : stop] = True
-    return marked
 
 
 def main() -> None:
@@ -71,9 +62,9 @@ def main() -> None:
             alpha = torch.cat([part.data for part in pipeline.finish(arrange(pipeline, latents), fit)])
             difference = alpha - clip.alpha
             change = difference.diff(dim=0).abs().mean(dim=(1, 2, 3))
-            at = joins([plan, decode_plan], options.frames)
+            at = plan.joins(options.frames) | decode_plan.joins(options.frames)
             error += 1e3 * float(difference.abs().mean()) / len(clips)
-            seam += float(change[at].mean() / change[~at].mean()) / len(clips)
+            seam += seam_score(change, at) / len(clips)
         result = {
             "case": name,
             "mad": round(error, 2),

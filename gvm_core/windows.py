@@ -68,6 +68,19 @@ class WindowPlan:
         starts = [*range(0, last, self.stride), last] if frames else []
         return [(start, min(start + self.length, frames)) for start in starts]
 
+    def joins(self, frames: int) -> torch.Tensor:
+        """Which steps from one frame to the next cross a window's edge, ``[frames - 1]`` bool.
+
+        Example:
+            >>> WindowPlan(length=4, overlap=1).joins(7).int().tolist()
+            [0, 0, 1, 1, 0, 0]
+        """
+        marked = torch.zeros(max(frames - 1, 0), dtype=torch.bool)
+        for start, stop in self.spans(frames):
+            marked[max(start - 1, 0) : start] = True
+            marked[stop - 1 : stop] = True
+        return marked
+
 
 def cut(clips: Iterable[Clip], plan: WindowPlan) -> Iterator[Clip]:
     """Regroup gapless clips of any length into the windows of ``plan``, without knowing how many will come.

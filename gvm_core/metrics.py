@@ -1,0 +1,251 @@
+"""How far a matte is from the truth, in the field's own measures, and how much it flickers.
+
+Every measure takes alpha ``[T, 1, H, W]`` in 0..1, any float type, computes in double precision, and gives one value a
+frame, ``[T]``. The published tables scale them: MAD and MSE by 1000, Grad and Conn by 1/1000, dtSSD by 100. So do these.
+
+Definitions: Rhemann et al., "A Perceptually Motivated Online Benchmark for Image Matting", CVPR 2009 (Grad, Conn), and
+Erofeev et al., "Perceptually Motivated Benchmark for Video Matting", BMVC 2015 (dtSSD), in the form that the evaluation
+of Robust Video Matting (Lin et al., WACV 2022) made usual.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import InputError
+
+GRAD_SIGMA = 1.4
+CONN_STEP = 0.1
+CONN_TOLERANCE = 0.15
+
+
+def mad(alpha: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute difference over all pixels, x 1000.
+
+    Example:
+        >>> mad(torch.full((2, 1, 4, 4), 0.25), torch.zeros(2, 1, 4, 4))
+        tensor([250., 250.], dtype=torch.float64)
+    """
+    return 1e3 * (alpha.double() - truth.double()).abs().mean(dim=(1, 2, 3))
+
+
+def mse(alpha: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared difference over all pixels, x 1000."""
+    return 1e3 * (alpha.double() - truth.double()).square().mean(dim=(1, 2, 3))
+
+
+def grad(alpha: Tensor, truth: Tensor, *, normalised: bool = False) -> Tensor:
+    """Summed squared difference of gradient magnitudes, / 1000.
+
+    Gradients are first-order Gaussian derivatives of sigma 1.4. It grows with the number of pixels: compare at one size.
+
+    Args:
+        alpha: ``[T, 1, H, W]``.
+        truth: ``[T, 1, H, W]``.
+        normalised: Stretch both mattes to 0..1 first, each by its own extremes, as the usual low-resolution (512x288)
+            tables do; the high-resolution (1080p) ones do not.
+    """
+    values = alpha.double(), truth.double()
+    if normalised:
+        values = tuple(stretch(value) for value in values)
+    difference = gradient_magnitude(values[0]) - gradient_magnitude(values[1])
+    return difference.square().sum(dim=(1, 2, 3)) / 1e3
+
+
+def stretch(alpha: Tensor) -> Tensor:
+    """Every frame scaled so that its extremes become 0 and 1; all 0 where it is flat."""
+    low, high = alpha.amin(dim=(1, 2, 3), keepdim=True), alpha.amax(dim=(1, 2, 3), keepdim=True)
+    return torch.where(high > low, (alpha - low) / (high - low).clamp(min=1e-300), 0.0)
+
+
+def gradient_magnitude(alpha: Tensor) -> Tensor:
+    """Length of the Gaussian-derivative gradient of ``[T, 1, H, W]``, borders replicated."""
+    half = math.ceil(GRAD_SIGMA * math.sqrt(-2 * math.log(math.sqrt(2 * math.pi) * GRAD_SIGMA * 0.01)))
+    x = torch.arange(-half, half + 1, dtype=alpha.dtype, device=alpha.device)
+    smooth = torch.exp(-x.square() / (2 * GRAD_SIGMA**2)) / (GRAD_SIGMA * math.sqrt(2 * math.pi))
+    slope = -x * smooth / GRAD_SIGMA**2
+    norm = torch.outer(smooth, slope).norm()  # the kernel is their outer product, so two short filters do its work
+    smooth, slope = smooth.view(1, 1, 1, -1), (slope / norm).view(1, 1, 1, -1)
+    padded = F.pad(alpha, (half,) * 4, mode="replicate")
+    across = F.conv2d(F.conv2d(padded, slope), smooth.transpose(2, 3))
+    down = F.conv2d(F.conv2d(padded, smooth), slope.transpose(2, 3))
+    return (across.square() + down.square()).sqrt()
+
+
+def conn(alpha: Tensor, truth: Tensor) -> Tensor:
+    """Connectivity: how much opacity hangs apart from the largest common region, summed, / 1000.
+
+    Ten thresholds; at each the largest 4-connected region where both mattes reach it. A pixel's level is the last
+    threshold at which it still belonged. Needs SciPy.
+    """
+    pairs = zip(alpha.double().cpu()[:, 0].numpy(), truth.double().cpu()[:, 0].numpy(), strict=True)
+    return torch.tensor([frame_conn(*pair) for pair in pairs], dtype=torch.float64)
+
+
+def frame_conn(alpha: np.ndarray, truth: np.ndarray) -> float:
+    """`conn` of one frame ``[H, W]``."""
+    from scipy.ndimage import label
+
+    thresholds = CONN_STEP * np.arange(11)
+    common = np.minimum(alpha, truth)  # both reach a threshold where the lower one does
+    level = np.ones_like(common)
+    belongs = np.ones(common.shape, bool)
+    for below, threshold in pairwise(thresholds):
+        regions, count = label(common >= threshold)
+        sizes = np.bincount(regions.ravel(), minlength=2)
+        largest = regions == 1 + sizes[1:].argmax() if count else np.zeros_like(belongs)
+        level[belongs & ~largest] = below
+        belongs &= largest
+    phi = [1 - apart * (apart >= CONN_TOLERANCE) for apart in (alpha - level, truth - level)]
+    return float(np.abs(phi[0] - phi[1]).sum() / 1e3)
+
+
+def dtssd(alpha: Tensor, truth: Tensor) -> Tensor:
+    """Root mean square of how differently the two change from the frame before, x 100; 0 for the first frame."""
+    change = (alpha.double() - truth.double()).diff(dim=0).square().mean(dim=(1, 2, 3)).sqrt()
+    return 1e2 * torch.cat([change.new_zeros(1), change])[: len(alpha)]
+
+
+def seam_score(change: Tensor, joins: Tensor) -> float:
+    """Mean change at window joins over mean change elsewhere: 1 where no seam shows.
+
+    Args:
+        change: ``[T - 1]``: how much happened from each frame to the next, such as mean absolute change of the error.
+        joins: ``[T - 1]`` bool: which of these steps cross a window's edge (`WindowPlan.joins`).
+
+    Returns:
+        The ratio; NaN where there is no join, nothing else, or no change at all.
+
+    Example:
+        >>> seam_score(torch.tensor([1.0, 3.0, 1.0]), torch.tensor([False, True, False]))
+        3.0
+    """
+    return float(change[joins].mean() / change[~joins].mean())
+
+
+def flicker(alpha: Tensor, images: Tensor) -> Tensor:
+    """Mean change of alpha that motion does not explain, x 1000; 0 for the first frame. Needs no truth.
+
+    Dense optical flow between the pictures carries each matte to the next frame; pixels whose picture is not carried
+    over well (uncovered ground, light) do not count. Needs scikit-image.
+
+    Args:
+        alpha: ``[T, 1, H, W]`` in 0..1.
+        images: The frames, ``[T, 3, H, W]``, sRGB 0..1.
+    """
+    from skimage.registration import optical_flow_ilk
+
+    grey = images.float().mean(dim=1).cpu()
+    values = [0.0]
+    for before, now in pairwise(range(len(alpha))):
+        flow = torch.from_numpy(np.asarray(optical_flow_ilk(grey[now].numpy(), grey[before].numpy(), radius=5)))
+        carried = warp(torch.stack([alpha[before, 0].float().cpu(), grey[before]]), flow.float())
+        steady = (carried[1] - grey[now]).abs() < 0.05
+        change = (carried[0] - alpha[now, 0].float().cpu()).abs()
+        values.append(1e3 * float((change * steady).sum() / steady.sum().clamp(min=1)))
+    return torch.tensor(values[: len(alpha)], dtype=torch.float64)
+
+
+def warp(layers: Tensor, flow: Tensor) -> Tensor:
+    """``layers`` ``[C, H, W]`` read at each pixel's place plus ``flow`` ``[2, H, W]`` (rows, columns), in pixels."""
+    height, width = layers.shape[-2:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    y = (rows + flow[0]) * 2 / max(height - 1, 1) - 1
+    x = (columns + flow[1]) * 2 / max(width - 1, 1) - 1
+    grid = torch.stack([x, y], dim=-1)[None].to(layers.dtype)
+    return F.grid_sample(layers[None], grid, padding_mode="border", align_corners=True)[0]
+
+
+@dataclass(frozen=True)
+class MatteScore:
+    """The measures of one clip, each the mean over its frames; lower is better, but for `seam`, which is best at 1.
+
+    Attributes:
+        mad: See `mad`.
+        mse: See `mse`.
+        grad: See `grad`, mattes as they are.
+        grad_normalised: See `grad`, mattes stretched first.
+        conn: See `conn`.
+        dtssd: See `dtssd`.
+        seam: See `seam_score`, of the change of the error; NaN for a clip of one window.
+    """
+
+    mad: float
+    mse: float
+    grad: float
+    grad_normalised: float
+    conn: float
+    dtssd: float
+    seam: float = math.nan
+
+    def as_dict(self) -> dict[str, float]:
+        """The measures by name."""
+        return asdict(self)
+
+
+class MatteScorer:
+    """Scores a matte against the truth while both go by, holding one frame of each.
+
+    Example:
+        >>> scorer = MatteScorer()
+        >>> for _ in range(2):
+        ...     scorer.add(torch.full((2, 1, 8, 8), 0.5), torch.zeros(2, 1, 8, 8))
+        >>> score = scorer.score()
+        >>> score.mad, score.mse, score.dtssd
+        (500.0, 250.0, 0.0)
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Tensor]] = {}
+        self.change: list[Tensor] = []
+        self.last: tuple[Tensor, Tensor] | None = None
+
+    def add(self, alpha: Tensor, truth: Tensor) -> None:
+        """Take in the next frames of both, ``[T, 1, H, W]`` in 0..1, at least one.
+
+        Raises:
+            InputError: They differ in shape.
+        """
+        if alpha.shape != truth.shape or not len(alpha):
+            raise InputError(f"a matte {list(alpha.shape)} cannot be scored against a truth {list(truth.shape)}")
+        alpha, truth = alpha.detach().cpu(), truth.detach().cpu()
+        new = {
+            "mad": mad(alpha, truth),
+            "mse": mse(alpha, truth),
+            "grad": grad(alpha, truth),
+            "grad_normalised": grad(alpha, truth, normalised=True),
+            "conn": conn(alpha, truth),
+        }
+        if self.last is not None:
+            alpha, truth = (torch.cat(pair) for pair in zip(self.last, (alpha, truth), strict=True))
+        new["dtssd"] = dtssd(alpha, truth)[self.last is not None :]
+        for name, value in new.items():
+            self.values.setdefault(name, []).append(value)
+        self.change.append((alpha - truth).diff(dim=0).abs().mean(dim=(1, 2, 3)).double())
+        self.last = alpha[-1:], truth[-1:]
+
+    def per_frame(self) -> dict[str, list[float]]:
+        """Each measure of each frame so far."""
+        return {name: torch.cat(values).tolist() for name, values in self.values.items()}
+
+    def score(self, joins: Tensor | None = None) -> MatteScore:
+        """The mean over the frames so far.
+
+        Args:
+            joins: Where windows were joined, for the seam score: ``[T - 1]`` bool, from `WindowPlan.joins`.
+
+        Raises:
+            InputError: No frame was added.
+        """
+        if not self.values:
+            raise InputError("there is nothing to score: no frame was added")
+        means = {name: float(torch.cat(values).mean()) for name, values in self.values.items()}
+        seam = math.nan if joins is None else seam_score(torch.cat(self.change), joins)
+        return MatteScore(**means, seam=seam)
