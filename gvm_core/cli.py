@@ -1,4 +1,4 @@
-"""The command line: ``python -m gvm_core matte | fetch | train``. The one module that prints."""
+"""The command line: ``python -m gvm_core matte | fetch | evaluate | train``. The one module that prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +21,9 @@ from .models.weights import load_model, released_folder
 from .pipeline import MattingPipeline
 from .settings import MatteSettings
 from .windows import WindowPlan, trim
+
+if TYPE_CHECKING:
+    from .evaluation.cases import Case
 
 DEFAULTS = MatteSettings()
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -51,12 +56,7 @@ def parser() -> argparse.ArgumentParser:
     matte.add_argument("--model", default="demo", help="demo (default), gvm, or a model folder")
     matte.add_argument("--lora", default="auto", help="auto (default), none, or a LoRA file")
     matte.add_argument("--lora-strength", type=float, default=1.0)
-    matte.add_argument("--window", type=int, default=DEFAULTS.plan.length, help="frames the network sees at once")
-    matte.add_argument("--overlap", type=int, default=DEFAULTS.plan.overlap, help="frames neighbouring windows share")
-    matte.add_argument(
-        "--short-edge", type=edge, help="scale the shorter side to this; 'own' keeps it (default: as suits the model)"
-    )
-    matte.add_argument("--max-edge", type=edge, help="then limit the longer side to this, or 'own'")
+    add_picture_options(matte)
     matte.add_argument("--noise", choices=["zeros", "gaussian"], default=DEFAULTS.noise, help="gaussian: experimental")
     matte.add_argument("--steps", type=int, default=DEFAULTS.steps)
     matte.add_argument("--seed", type=int, default=DEFAULTS.seed, help="for gaussian noise")
@@ -64,14 +64,37 @@ def parser() -> argparse.ArgumentParser:
     matte.add_argument("--high", type=float, default=DEFAULTS.high, help="alpha at or above becomes 1")
     matte.add_argument("--first", type=int, default=0, help="index of the first frame, from 0")
     matte.add_argument("--last", type=int, help="index of the last frame")
-    matte.add_argument("--device", help="cpu, cuda, mps, ... (default: the fastest)")
-    matte.add_argument("--precision", choices=["auto", *PRECISIONS], default="auto")
     matte.add_argument("--overwrite", action="store_true", help="replace what is there")
 
     fetch = commands.add_parser("fetch", help="fetch the released GVM weights (6.5 GB)")
     fetch.set_defaults(run=run_fetch)
     fetch.add_argument("--to", type=Path, default=released_folder(), help="model folder (default: %(default)s)")
     fetch.add_argument("--yes", action="store_true", help="do not ask; you have read the licence notice")
+
+    evaluate = commands.add_parser("evaluate", help="score models and baselines against the truth")
+    kinds = evaluate.add_subparsers(required=True, metavar="WHAT")
+    synthetic = kinds.add_parser("synthetic", help="on clips drawn from seeds that no training saw")
+    synthetic.set_defaults(run=run_evaluate, cases=drawn_cases)
+    synthetic.add_argument(
+        "--tier", action="append", help="easy, medium or hard; again for more (default: easy, medium)"
+    )
+    synthetic.add_argument("--clips", type=int, default=16, help="clips of each tier")
+    synthetic.add_argument("--seed", type=int, default=0, help="names the set of clips")
+    synthetic.add_argument("--size", type=int, default=128, help="edge of the clips in pixels")
+    synthetic.add_argument("--frames", type=int, default=16, help="frames of each clip")
+    folder = kinds.add_parser("folder", help="on folders of frames with folders of mattes beside them")
+    folder.set_defaults(run=run_evaluate, cases=found_cases)
+    folder.add_argument("root", type=Path, help="VideoMatte240K's test sets, V-HIM60, P3M-500, AM-2K, or the like")
+    folder.add_argument("--names", nargs=2, metavar=("FRAMES", "MATTES"), help="names of the two folders, if others")
+    folder.add_argument("--frames", type=int, help="take at most this many frames of a clip")
+    for each in (synthetic, folder):
+        each.add_argument(
+            "--model", action="append", default=[], help="demo, gvm or a folder; @1 after it: frame by frame"
+        )
+        each.add_argument("--baseline", action="append", default=[], help="background, walker or blurred-mask")
+        each.add_argument("--json", type=Path, help="keep every result here; run again to go on from it")
+        each.add_argument("--plot", type=Path, help="draw the means here (needs Matplotlib)")
+        add_picture_options(each)
 
     train = commands.add_parser("train", help="train the small demo model from nothing")
     train.set_defaults(run=run_train)
@@ -87,6 +110,18 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def add_picture_options(command: argparse.ArgumentParser) -> None:
+    """What several commands let the user choose about the network's work."""
+    command.add_argument("--window", type=int, default=DEFAULTS.plan.length, help="frames the network sees at once")
+    command.add_argument("--overlap", type=int, default=DEFAULTS.plan.overlap, help="frames neighbouring windows share")
+    command.add_argument(
+        "--short-edge", type=edge, help="scale the shorter side to this; 'own' keeps it (default: as suits the model)"
+    )
+    command.add_argument("--max-edge", type=edge, help="then limit the longer side to this, or 'own'")
+    command.add_argument("--device", help="cpu, cuda, mps, ... (default: the fastest)")
+    command.add_argument("--precision", choices=["auto", *PRECISIONS], default="auto")
+
+
 def edge(text: str) -> int:
     """A number of pixels, or ``own``, for which 0 stands."""
     return 0 if text == "own" else int(text)
@@ -98,8 +133,7 @@ def run_matte(options: argparse.Namespace) -> None:
 
     if options.first < 0 or (options.last is not None and options.last < options.first):
         raise InputError(f"frames {options.first} to {options.last} are no range: it needs 0 <= first <= last")
-    device = fastest_device() if options.device is None else torch.device(options.device)
-    dtype = suitable_dtype(device) if options.precision == "auto" else PRECISIONS[options.precision]
+    device, dtype = place(options)
     settings = MatteSettings(
         plan=WindowPlan(options.window, options.overlap),
         noise=options.noise,
@@ -128,6 +162,12 @@ def run_matte(options: argparse.Namespace) -> None:
         if not progress.done:
             raise InputError(f"{options.input} has no frame {options.first}")
     print(f"\n{progress.done} frames matted with {model.config.name} -> {options.output}", file=sys.stderr)
+
+
+def place(options: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
+    """The device and precision asked for, or what is fastest here and does well there."""
+    device = fastest_device() if options.device is None else torch.device(options.device)
+    return device, suitable_dtype(device) if options.precision == "auto" else PRECISIONS[options.precision]
 
 
 @dataclass
@@ -174,6 +214,53 @@ def run_fetch(options: argparse.Namespace) -> None:
 def show_bytes(done: int, total: int) -> None:
     """Redraw the line of a download."""
     print(f"\r{done / 1e6:,.0f} of {total / 1e6:,.0f} MB  {100 * done / max(total, 1):.1f} % ", end="", flush=True)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Score, print the table, keep the results."""
+    from .evaluation.contestants import BASELINES, model_contestant
+    from .evaluation.report import evaluate, plot, table
+
+    if unknown := [name for name in options.baseline if name not in BASELINES]:
+        raise InputError(f"there is no baseline {unknown[0]!r}; there are {', '.join(BASELINES)}")
+    models = options.model or ([] if options.baseline else ["demo"])
+    cases, what = options.cases(options)
+    device, dtype = place(options)
+    own_size = options.short_edge is not None or options.max_edge is not None
+    settings = MatteSettings(
+        plan=WindowPlan(options.window, options.overlap),
+        short_edge=options.short_edge or None,
+        max_edge=options.max_edge or None,
+    )
+    described = what | {"window": options.window, "overlap": options.overlap, "precision": str(dtype).partition(".")[2]}
+    described |= {"short_edge": options.short_edge, "max_edge": options.max_edge}
+    host = TorchHost(device)
+    makers = [partial(model_contestant, spec, settings, dtype, host, own_size=own_size) for spec in models]
+    makers += [partial(BASELINES.__getitem__, name) for name in options.baseline]
+    report = evaluate(
+        makers, [*models, *options.baseline], cases, described, options.json, lambda line: print(line, file=sys.stderr)
+    )
+    print(table(report))
+    if options.plot:
+        plot(report, options.plot)
+
+
+def drawn_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
+    """The synthetic benchmark, and what it depends on."""
+    from .evaluation.cases import synthetic_cases
+
+    tiers = tuple(options.tier or ("easy", "medium"))
+    what = {"tiers": list(tiers), "clips": options.clips, "seed": options.seed, "size": options.size}
+    cases = synthetic_cases(tiers, options.clips, options.seed, options.size, options.frames)
+    return cases, what | {"frames": options.frames}
+
+
+def found_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
+    """The cases in a folder, and what they depend on."""
+    from .evaluation.cases import folder_cases
+
+    cases = folder_cases(options.root, options.frames, tuple(options.names) if options.names else None)
+    return cases, {"root": str(options.root), "frames": options.frames}
 
 
 def run_train(options: argparse.Namespace) -> None:

@@ -36,6 +36,16 @@ def mad(alpha: Tensor, truth: Tensor) -> Tensor:
     return 1e3 * (alpha.double() - truth.double()).abs().mean(dim=(1, 2, 3))
 
 
+def soft_mad(alpha: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute difference where the truth is soft, 0.05 < alpha < 0.95, x 1000: hair, blur, edges.
+
+    NaN for a frame without such pixels.
+    """
+    soft = (truth > 0.05) & (truth < 0.95)
+    difference = (alpha.double() - truth.double()).abs() * soft
+    return 1e3 * difference.sum(dim=(1, 2, 3)) / soft.sum(dim=(1, 2, 3))
+
+
 def mse(alpha: Tensor, truth: Tensor) -> Tensor:
     """Mean squared difference over all pixels, x 1000."""
     return 1e3 * (alpha.double() - truth.double()).square().mean(dim=(1, 2, 3))
@@ -174,6 +184,7 @@ class MatteScore:
         grad_normalised: See `grad`, mattes stretched first.
         conn: See `conn`.
         dtssd: See `dtssd`.
+        soft_mad: See `soft_mad`; the mean over frames with soft pixels.
         seam: See `seam_score`, of the change of the error; NaN for a clip of one window.
     """
 
@@ -183,6 +194,7 @@ class MatteScore:
     grad_normalised: float
     conn: float
     dtssd: float
+    soft_mad: float
     seam: float = math.nan
 
     def as_dict(self) -> dict[str, float]:
@@ -222,6 +234,7 @@ class MatteScorer:
             "grad": grad(alpha, truth),
             "grad_normalised": grad(alpha, truth, normalised=True),
             "conn": conn(alpha, truth),
+            "soft_mad": soft_mad(alpha, truth),
         }
         if self.last is not None:
             alpha, truth = (torch.cat(pair) for pair in zip(self.last, (alpha, truth), strict=True))
@@ -246,6 +259,6 @@ class MatteScorer:
         """
         if not self.values:
             raise InputError("there is nothing to score: no frame was added")
-        means = {name: float(torch.cat(values).mean()) for name, values in self.values.items()}
+        means = {name: float(torch.cat(values).nanmean()) for name, values in self.values.items()}
         seam = math.nan if joins is None else seam_score(torch.cat(self.change), joins)
         return MatteScore(**means, seam=seam)

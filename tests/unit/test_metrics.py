@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gvm_core import WindowPlan
 from gvm_core.errors import InputError
-from gvm_core.metrics import MatteScorer, conn, dtssd, flicker, grad, mad, mse, seam_score, warp
+from gvm_core.metrics import MatteScorer, conn, dtssd, flicker, grad, mad, mse, seam_score, soft_mad, warp
 
 
 def clips(seed, frames=2, height=17, width=13, levels=None):
@@ -144,6 +144,15 @@ def test_conn_charges_for_a_speck_apart_and_not_for_one_attached():
     attached[..., 6, 3] = 0.14  # within the tolerance
     assert float(conn(apart, truth)) == pytest.approx(1e-3)  # one pixel, opaque, whose level is 0
     assert float(conn(attached, truth)) == 0
+
+
+def test_soft_mad_looks_at_soft_pixels_alone():
+    truth = torch.tensor([0.0, 0.5, 1.0, 0.95]).view(1, 1, 2, 2)
+    assert float(soft_mad(truth + torch.tensor([0.9, 0.1, 0.9, 0.9]).view(1, 1, 2, 2), truth)) == pytest.approx(100)
+    assert soft_mad(truth.round(), truth.round()).isnan().all()
+    scorer = MatteScorer()
+    scorer.add(torch.cat([truth, truth.round()]) + 0.1, torch.cat([truth, truth.round()]))
+    assert scorer.score().soft_mad == pytest.approx(100)
 
 
 def test_a_shift_in_opacity_has_no_gradient_error_and_stretching_hides_a_change_of_contrast():

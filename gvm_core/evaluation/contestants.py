@@ -1,0 +1,117 @@
+"""Who mattes: our models in any windowing, and the classics they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..errors import InputError
+from ..frames import Clip
+from ..host.base import Host
+from ..models.weights import load_model
+from ..pipeline import MattingPipeline
+from ..settings import MatteSettings
+from ..windows import WindowPlan
+
+WALKER_EDGE = 128
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something that mattes.
+
+    Attributes:
+        name: What it is called in the table.
+        matte: Frames ``[3, H, W]`` in, clips of alpha ``[T, 1, H, W]`` out, gapless.
+        joins: For a number of frames, where its windows meet (`WindowPlan.joins`); None where it has none.
+        told: It is given the truth in place of frames: a bound, not a rival.
+    """
+
+    name: str
+    matte: Callable[[Iterable[Tensor]], Iterator[Clip]]
+    joins: Callable[[int], Tensor] | None = None
+    told: bool = False
+
+
+def model_contestant(
+    spec: str, settings: MatteSettings, dtype: torch.dtype, host: Host, *, own_size: bool = False
+) -> Contestant:
+    """A model by name or folder; ``NAME@1`` is the same with windows of one frame: what it is worth without time.
+
+    Args:
+        spec: ``demo``, ``gvm``, a model folder; with ``@LENGTH`` or ``@LENGTH/OVERLAP`` for other windows.
+        settings: For everything else.
+        dtype: Precision.
+        host: Where it runs.
+        own_size: Take edges from ``settings``; else the model says at what size it likes frames.
+
+    Raises:
+        InputError: For windows that cannot be read.
+    """
+    name, _, windows = spec.rpartition("@") if "@" in spec else (spec, "", "")
+    if windows:
+        length, _, overlap = windows.partition("/")
+        if not length.isdigit() or not (overlap or "0").isdigit():
+            raise InputError(f"{spec!r}: windows are given as @LENGTH or @LENGTH/OVERLAP, such as demo@1 or demo@16/4")
+        settings = replace(settings, plan=WindowPlan(int(length), int(overlap or 0)), decode_plan=None)
+    model = load_model(name, dtype)
+    if not own_size:
+        settings = replace(settings, short_edge=model.config.short_edge, max_edge=model.config.max_edge)
+    plans = settings.plan, settings.decoder_plan
+
+    def joins(frames: int) -> Tensor:
+        return plans[0].joins(frames) | plans[1].joins(frames)
+
+    return Contestant(spec, MattingPipeline(model, settings, host).stream, joins)
+
+
+def background_subtraction(frames: Iterable[Tensor]) -> Iterator[Clip]:
+    """What differs from the median of the clip's frames is subject. Holds the clip."""
+    clip = torch.stack(list(frames))
+    difference = (clip - clip.median(dim=0).values).abs().amax(dim=1, keepdim=True)
+    yield Clip(((difference - 0.06) / 0.12).clamp(0, 1), 0)
+
+
+def random_walker(frames: Iterable[Tensor]) -> Iterator[Clip]:
+    """Each frame by itself: Grady's random walker, told that the border is background and the middle subject.
+
+    The kind of method that asks for a box; here the box is a guess. Needs scikit-image.
+    """
+    import numpy as np
+    from skimage.segmentation import random_walker as walk
+
+    for index, frame in enumerate(frames):
+        scale = min(1.0, WALKER_EDGE / min(frame.shape[-2:]))
+        size = [max(round(edge * scale), 8) for edge in frame.shape[-2:]]
+        small = interpolate(frame[None], size, mode="area")[0]
+        y, x = np.mgrid[0 : size[0], 0 : size[1]] / np.array(size).reshape(2, 1, 1)
+        seeds = np.zeros(size, int)
+        seeds[(x < 0.04) | (x > 0.96) | (y < 0.04)] = 2
+        seeds[((x - 0.5) / 0.08) ** 2 + ((y - 0.62) / 0.25) ** 2 < 1] = 1
+        share = walk(small.movedim(0, -1).double().numpy(), seeds, beta=150, mode="cg_j", channel_axis=-1,
+                     return_full_prob=True)[0]  # fmt: skip
+        alpha = torch.from_numpy(np.ascontiguousarray(share)).float()[None, None]
+        yield Clip(interpolate(alpha, frame.shape[-2:], mode="bilinear", align_corners=False).clamp(0, 1), index)
+
+
+def blurred_mask(truths: Iterable[Tensor]) -> Iterator[Clip]:
+    """The truth cut at one half and blurred by a hundredth of its height: the best that a segmentation can do."""
+    for index, truth in enumerate(truths):
+        sigma = max(0.01 * truth.shape[-2], 1.0)
+        reach = round(3 * sigma)
+        taps = torch.exp(-torch.arange(-reach, reach + 1).square() / (2 * sigma**2))
+        taps = (taps / taps.sum()).view(1, 1, 1, -1)
+        binary = torch.nn.functional.pad((truth[None] > 0.5).float(), (reach,) * 4, mode="replicate")
+        across = torch.nn.functional.conv2d(binary, taps)
+        yield Clip(torch.nn.functional.conv2d(across, taps.transpose(2, 3)).clamp(0, 1), index)
+
+
+BASELINES = {
+    "background": Contestant("background", background_subtraction),
+    "walker": Contestant("walker", random_walker),
+    "blurred-mask": Contestant("blurred-mask", blurred_mask, told=True),
+}

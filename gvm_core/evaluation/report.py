@@ -1,0 +1,174 @@
+"""Run contestants over cases, keep every result as it comes, and lay the results out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..metrics import MatteScorer
+from .cases import Case
+from .contestants import Contestant
+
+MEASURES = ("mad", "mse", "grad", "conn", "dtssd", "seam", "soft_mad", "grad_normalised")
+
+
+def score_case(contestant: Contestant, case: Case) -> dict[str, Any]:
+    """Matte a case and score it while it goes by; ``per_frame`` holds each frame's values beside the means."""
+    waiting: deque[Tensor] = deque()
+
+    def inputs() -> Iterator[Tensor]:
+        for frame, truth in case.open():
+            waiting.append(truth)
+            yield truth if contestant.told else frame
+
+    scorer, frames = MatteScorer(), 0
+    for clip in contestant.matte(inputs()):
+        truth = torch.stack([waiting.popleft() for _ in range(len(clip))])
+        scorer.add(clip.data, truth)
+        frames += len(clip)
+    if waiting:
+        raise InputError(f"{contestant.name} gave {frames} mattes for {case.name}, {len(waiting)} too few")
+    score = scorer.score(contestant.joins(frames) if contestant.joins else None).as_dict()
+    rounded = {name: [plain(round(value, 6)) for value in values] for name, values in scorer.per_frame().items()}
+    return {**{name: plain(value) for name, value in score.items()}, "frames": frames, "per_frame": rounded}
+
+
+def plain(value: float) -> float | None:
+    """``value``, or None where JSON has no word for it."""
+    return value if math.isfinite(value) else None
+
+
+def evaluate(
+    contestants: Sequence[Callable[[], Contestant]],
+    names: Sequence[str],
+    cases: Sequence[Case],
+    settings: dict[str, Any],
+    file: Path | None,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Score every contestant on every case.
+
+    After each case the results are in ``file``; run again with the same settings it takes up what is there.
+
+    Args:
+        contestants: Make one when its turn comes, so that only one model is loaded at a time.
+        names: Their names.
+        cases: What to matte.
+        settings: What the results depend on, kept with them and compared on resuming.
+        file: JSON, or None to keep nothing.
+        progress: Told each step in a sentence.
+
+    Returns:
+        ``models``: by name, ``mean`` over all cases, ``groups`` with the means over each, ``clips`` by case. ``mean``
+        and ``clips`` of the first are repeated at the top.
+    """
+    report = earlier(file, settings)
+    for name, make in zip(names, contestants, strict=True):
+        clips: dict[str, Any] = report["models"].setdefault(name, {"clips": {}})["clips"]
+        left = [case for case in cases if case.name not in clips]
+        contestant = make() if left else None
+        for number, case in enumerate(left, len(cases) - len(left) + 1):
+            assert contestant is not None
+            clips[case.name] = score_case(contestant, case) | {"group": case.group}
+            progress(f"{name}: {case.name} ({number} of {len(cases)})  MAD {clips[case.name]['mad']:.2f}")
+            summarise(report, names)
+            write(report, file)
+    summarise(report, names)
+    write(report, file)
+    return report
+
+
+def earlier(file: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """What ``file`` already holds of a run with these settings."""
+    fresh = {"settings": settings, "models": {}}
+    if file is None or not file.exists():
+        return fresh
+    try:
+        kept = json.loads(file.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file} is there but is not JSON ({error}); move it away") from error
+    if kept.get("settings") != settings:
+        raise InputError(f"{file} holds results of other settings ({kept.get('settings')}); give another name")
+    return kept
+
+
+def write(report: dict[str, Any], file: Path | None) -> None:
+    """Put the report under its name, whole."""
+    if file is None:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    part.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
+    part.replace(file)
+
+
+def summarise(report: dict[str, Any], names: Sequence[str]) -> None:
+    """Write the means beside the clips they are of."""
+    for entry in report["models"].values():
+        clips = entry["clips"].values()
+        entry["mean"] = mean(list(clips))
+        groups = sorted({clip["group"] for clip in clips})
+        entry["groups"] = {group: mean([clip for clip in clips if clip["group"] == group]) for group in groups}
+    first = report["models"][names[0]]
+    report["mean"] = first["mean"]
+    report["clips"] = {
+        name: {k: v for k, v in clip.items() if k != "per_frame"} for name, clip in first["clips"].items()
+    }
+
+
+def mean(clips: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Mean of each measure over the clips that have it."""
+    values = {name: [clip[name] for clip in clips if clip.get(name) is not None] for name in MEASURES}
+    return {name: sum(known) / len(known) if known else None for name, known in values.items()}
+
+
+def table(report: dict[str, Any]) -> str:
+    """The means as a Markdown table, a row for each contestant, and for each group if there are several."""
+    rows = [("", *MEASURES)]
+    for name, entry in report["models"].items():
+        rows.append((name, *map(cell, (entry["mean"][measure] for measure in MEASURES))))
+        if len(entry["groups"]) > 1:
+            for group, means in entry["groups"].items():
+                rows.append((f"  {group}", *map(cell, (means[measure] for measure in MEASURES))))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def cell(value: float | None) -> str:
+    """A number as the table shows it."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def plot(report: dict[str, Any], file: Path) -> None:
+    """Bars of the means, and the change of MAD over the frames, as a PNG, SVG or PDF. Needs Matplotlib."""
+    from matplotlib.figure import Figure
+
+    shown = ("mad", "grad", "conn", "dtssd")
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    axes = figure.subplots(2, 1)
+    names = list(report["models"])
+    wide = 0.8 / len(names)
+    for index, name in enumerate(names):
+        means = report["models"][name]["mean"]
+        axes[0].bar([k + index * wide for k in range(len(shown))], [means[m] or 0 for m in shown], wide, label=name)
+        by_frame = [clip["per_frame"]["mad"] for clip in report["models"][name]["clips"].values()]
+        length = min(map(len, by_frame), default=0)
+        axes[1].plot([sum(values[t] for values in by_frame) / len(by_frame) for t in range(length)], label=name)
+    axes[0].set_xticks([k + 0.4 - wide / 2 for k in range(len(shown))], [m.upper() for m in shown])
+    axes[0].set_yscale("log")
+    axes[0].legend()
+    axes[1].set(xlabel="frame", ylabel="MAD")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
