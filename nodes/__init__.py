@@ -7,9 +7,19 @@ from comfy_api.latest import ComfyExtension, io
 from .finish import GVMComposite
 from .load import GVMLoadModel, register_model_folder
 from .matte import GVMMatte
+from .measure import GVMCompareMattes, GVMSyntheticClip
 from .stages import GVMDecode, GVMDenoise, GVMEncode
 
-NODES: list[type[io.ComfyNode]] = [GVMLoadModel, GVMMatte, GVMEncode, GVMDenoise, GVMDecode, GVMComposite]
+NODES: list[type[io.ComfyNode]] = [
+    GVMLoadModel,
+    GVMMatte,
+    GVMEncode,
+    GVMDenoise,
+    GVMDecode,
+    GVMComposite,
+    GVMCompareMattes,
+    GVMSyntheticClip,
+]
 
 
 class GVMExtension(ComfyExtension):

@@ -76,7 +76,8 @@ def run(pack):
         inputs = {i.id: i.default for i in kind.GET_SCHEMA().inputs if getattr(i, "default", None) is not None}
         clone = kind.PREPARE_CLASS_CLONE({"hidden_inputs": {io.Hidden.unique_id: "1"}})
         with torch.inference_mode():
-            return clone.EXECUTE_NORMALIZED(**{**inputs, **given}).result[0]
+            outputs = clone.EXECUTE_NORMALIZED(**{**inputs, **given}).result
+        return outputs[0] if len(outputs) == 1 else outputs
 
     return execute
 

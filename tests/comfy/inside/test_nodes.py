@@ -197,3 +197,24 @@ def test_the_released_weights_show_size_and_licence_then_come_on_request(run, pa
         hosted = run("GVMLoadModel", model="gvm", download=True)
     assert hosted.model.config.folder == pack.elsewhere / "gvm"
     assert run("GVMLoadModel", model="gvm").model.config.folder == pack.elsewhere / "gvm"
+
+
+def test_a_drawn_clip_has_layers_that_make_it_up_and_scores_itself_perfectly(run):
+    images_, mask, foreground, background = run("GVMSyntheticClip", seed=3, tier="hard", frames=3, width=64, height=48)
+    assert images_.shape == foreground.shape == background.shape == (3, 48, 64, 3) and mask.shape == (3, 48, 64)
+    alpha = mask[..., None]
+    assert (foreground * alpha + background * (1 - alpha) - images_).abs().max() < 1 / 255
+    *scores, plot = run("GVMCompareMattes", mask=mask, reference=mask)
+    assert scores == [0.0] * 5 and plot.ndim == 4 and plot.shape[-1] == 3 and plot.max() <= 1
+
+
+def test_mattes_are_compared_frame_by_frame_at_the_references_size(run):
+    truth = torch.zeros(4, 32, 32)
+    truth[:, 8:24, 8:24] = 1
+    mad, mse, _, _, dtssd, _ = run("GVMCompareMattes", mask=truth * 0.5, reference=truth)
+    assert abs(mad - 125) < 1e-6 and abs(mse - 62.5) < 1e-6 and dtssd == 0
+    larger = torch.nn.functional.interpolate(truth[:, None], (64, 64))[:, 0]
+    assert run("GVMCompareMattes", mask=larger, reference=truth)[0] < 20
+    assert run("GVMCompareMattes", mask=truth, reference=truth[:1])[0] == 0
+    with pytest.raises(Exception, match="4 masks but 3 references"):
+        run("GVMCompareMattes", mask=truth, reference=truth[:3])
