@@ -1,4 +1,4 @@
-"""The command line: ``python -m gvm_core matte | fetch | evaluate | train``. The one module that prints."""
+"""The command line: ``python -m gvm_core matte | fetch | synthesize | evaluate | train``. The one module that prints."""
 
 from __future__ import annotations
 
@@ -95,6 +95,22 @@ def parser() -> argparse.ArgumentParser:
         each.add_argument("--json", type=Path, help="keep every result here; run again to go on from it")
         each.add_argument("--plot", type=Path, help="draw the means here (needs Matplotlib)")
         add_picture_options(each)
+
+    synthesize = commands.add_parser("synthesize", help="make clips with exact mattes, drawn or from your own footage")
+    synthesize.set_defaults(run=run_synthesize)
+    synthesize.add_argument("output", type=Path, help="gets a folder for each clip, with com/ pha/ fgr/ bgr/ in it")
+    synthesize.add_argument("--clips", type=int, default=4)
+    synthesize.add_argument("--frames", type=int, default=24, help="frames of each clip, at most")
+    synthesize.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: 512 512, or as the footage is"
+    )
+    synthesize.add_argument("--seed", type=int, default=0, help="the first clip's; the next clips count on")
+    synthesize.add_argument("--tier", default="medium", help="of drawn clips: easy, medium or hard")
+    synthesize.add_argument("--foregrounds", type=Path, help="your subjects: fgr/ beside pha/, or media with alpha")
+    synthesize.add_argument("--backgrounds", type=Path, help="videos, pictures, folders of pictures to put them over")
+    synthesize.add_argument(
+        "--degrade", type=float, default=0.0, help="what cameras do to com/: 1 is ordinary, 2 is bad"
+    )
 
     train = commands.add_parser("train", help="train the small demo model from nothing")
     train.set_defaults(run=run_train)
@@ -261,6 +277,35 @@ def found_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, obje
 
     cases = folder_cases(options.root, options.frames, tuple(options.names) if options.names else None)
     return cases, {"root": str(options.root), "frames": options.frames}
+
+
+def run_synthesize(options: argparse.Namespace) -> None:
+    """Make clips and write their layers as 16-bit PNGs."""
+    from .training.footage import composite_frames, find_subjects, media_in, pair_up
+    from .training.studio.scene import draw_frames
+    from .training.write import write_clip
+
+    if (options.foregrounds is None) != (options.backgrounds is None):
+        raise InputError("--foregrounds and --backgrounds go together")
+    size = tuple(options.size) if options.size else None
+    if options.clips < 1 or options.frames < 1 or (size and min(size) < 8):
+        raise InputError("clips and frames must be at least 1, and edges at least 8 pixels")
+    if options.foregrounds is not None:
+        backgrounds = media_in(options.backgrounds) if options.backgrounds.is_dir() else [options.backgrounds]
+        if not backgrounds:
+            raise InputError(f"{options.backgrounds} holds no video and no picture")
+        chosen = pair_up(find_subjects(options.foregrounds), backgrounds, options.clips, options.seed)
+        sources = [partial(composite_frames, subject, behind, size, options.frames) for subject, behind in chosen]
+        names = [f"{n:04}_{subject.name}_{behind.stem}" for n, (subject, behind) in enumerate(chosen)]
+    else:
+        seeds = range(options.seed, options.seed + options.clips)
+        sources = [partial(draw_frames, seed, size or (512, 512), options.frames, tier=options.tier) for seed in seeds]
+        names = [f"{options.tier}_{seed:06}" for seed in seeds]
+    progress = Progress(options.clips * options.frames)
+    for number, (name, source) in enumerate(zip(names, sources, strict=True)):
+        for _ in write_clip(options.output / name, source(), options.degrade, options.seed + number):
+            progress.advance(1)
+    print(f"\n{len(names)} clips in {options.output}; python -m gvm_core evaluate folder reads them", file=sys.stderr)
 
 
 def run_train(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import MediaError
-from .sequence import PICTURES, SequenceReader, SequenceWriter
+from .sequence import LINEAR, PICTURES, SequenceReader, SequenceWriter
 from .video import CODECS, VideoReader, VideoWriter
 
 MEDIA_SUFFIXES = {".avi", ".webm", ".gif", ".m4v", ".mxf", ".wmv", ".ts", *PICTURES}
@@ -18,22 +18,25 @@ FrameReader = VideoReader | SequenceReader
 MatteWriter = VideoWriter | SequenceWriter
 
 
-def open_frames(path: Path, first: int = 0, last: int | None = None) -> FrameReader:
+def open_frames(path: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> FrameReader:
     """A reader for a video file, an image, or a folder of numbered images.
 
     Args:
         path: The file or folder.
         first: Index of the first frame wanted, from 0.
         last: Index of the last frame wanted, itself included; ``None`` for all there are.
+        alpha: Frames come as ``[4, H, W]``, straight colour and the file's own alpha.
 
     Raises:
-        MediaError: If nothing readable is there.
+        MediaError: If nothing readable is there; while reading, if alpha is wanted and there is none.
     """
     if path.is_dir():
-        return SequenceReader(path, first, last)
+        return SequenceReader(path, first, last, alpha=alpha)
     if not path.is_file():
         raise MediaError(f"there is no file or folder {path}")
-    return VideoReader(path, first, last)
+    if path.suffix.lower() in LINEAR:
+        return SequenceReader(path, first, last, alpha=alpha)
+    return VideoReader(path, first, last, alpha=alpha)
 
 
 def open_matte(path: Path, source: FrameReader, *, overwrite: bool = False) -> MatteWriter:

@@ -10,11 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import MediaError
 from ..post.color import linear_to_srgb
-from .video import convert, rgb
+from .video import convert, rgb, rgba
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".webp", ".bmp", ".dpx"}
 LINEAR = {".exr"}
@@ -26,9 +27,10 @@ class SequenceReader:
     EXR is linear light by convention and is encoded as sRGB on reading, unclamped. An alpha channel is dropped.
 
     Args:
-        folder: Holds the pictures; other files in it are left alone.
+        folder: Holds the pictures; other files in it are left alone. A single picture is a sequence of one.
         first: Index of the first picture wanted, in that order.
         last: Index of the last one wanted, itself included; ``None`` for all.
+        alpha: Give ``[4, H, W]``, with the pictures' own alpha as the last channel; see `read_picture`.
 
     Attributes:
         rate: 24 frames per second, since pictures do not say.
@@ -36,15 +38,15 @@ class SequenceReader:
 
     rate = Fraction(24)
 
-    def __init__(self, folder: Path, first: int = 0, last: int | None = None) -> None:
-        pictures = (file for file in folder.iterdir() if file.suffix.lower() in PICTURES and file.name[0] != ".")
-        every = sorted(pictures, key=natural)
+    def __init__(self, folder: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
+        within = [folder] if folder.is_file() else folder.iterdir()
+        every = sorted((f for f in within if f.suffix.lower() in PICTURES and f.name[0] != "."), key=natural)
         if not every:
             raise MediaError(f"there are no pictures in {folder} (looked for {', '.join(sorted(PICTURES))})")
         twins = [a.name for a, b in pairwise(sorted(every, key=lambda file: file.stem)) if a.stem == b.stem]
         if twins:
             raise MediaError(f"{folder} holds two pictures that differ only in their suffix, like {twins[0]}; keep one")
-        self.first = first
+        self.first, self.alpha = first, alpha
         self.files = every[first : None if last is None else last + 1]
         if not self.files:
             raise MediaError(f"{folder} has {len(every)} pictures; there is no frame {first}")
@@ -60,7 +62,7 @@ class SequenceReader:
         return len(self.files)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return map(read_picture, self.files)
+        return (read_picture(file, alpha=self.alpha) for file in self.files)
 
     def __enter__(self) -> SequenceReader:
         return self
@@ -70,7 +72,7 @@ class SequenceReader:
 
 
 class SequenceWriter:
-    """Writes each matte as a 16-bit grey PNG, whole or not at all.
+    """Writes each matte, or picture, as a 16-bit PNG, whole or not at all.
 
     Args:
         folder: Where to; made if need be.
@@ -88,7 +90,7 @@ class SequenceWriter:
         self.index = first
 
     def write(self, alpha: Tensor) -> None:
-        """Write the next matte ``[1, H, W]`` in 0..1."""
+        """Write the next matte ``[1, H, W]``, or picture ``[3, H, W]``, in 0..1."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{self.names(self.index)}.png"
         part = path.with_name(f"{path.name}.part")
@@ -107,33 +109,40 @@ class SequenceWriter:
         """Every file is closed already."""
 
 
-def png16(alpha: Tensor) -> bytes:
-    """A matte ``[1, H, W]`` in 0..1 as the bytes of a 16-bit grey PNG."""
+def png16(picture: Tensor) -> bytes:
+    """A matte ``[1, H, W]`` or a picture ``[3, H, W]``, sRGB, in 0..1, as the bytes of a 16-bit PNG."""
     import av
 
-    levels = (alpha[0].clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
-    frame = convert(av.VideoFrame.from_ndarray(levels, format="gray16le"), format="gray16be")
+    little, big = ("gray16le", "gray16be") if len(picture) == 1 else ("rgb48le", "rgb48be")
+    levels = (picture.clamp(0, 1) * 65535).round().movedim(0, -1).squeeze(-1).contiguous().numpy().astype(np.uint16)
+    frame = convert(av.VideoFrame.from_ndarray(levels, format=little), format=big)
     encoder = av.CodecContext.create("png", "w")
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = (
-        frame.width,
-        frame.height,
-        "gray16be",
-        Fraction(1),
-    )
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = frame.width, frame.height, big, Fraction(1)
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
 
 
-def read_picture(path: Path) -> Tensor:
-    """One picture as ``[3, H, W]`` float32, sRGB."""
+def read_picture(path: Path, *, alpha: bool = False) -> Tensor:
+    """One picture as ``[3, H, W]`` float32, sRGB.
+
+    With ``alpha`` as ``[4, H, W]``, straight: EXR holds premultiplied colour by convention and is divided by its alpha,
+    other formats are taken as they are.
+    """
     import av
     from av.error import FFmpegError
 
     try:
         with av.open(str(path)) as container:
-            picture = rgb(next(container.decode(video=0)))
+            frame = next(container.decode(video=0))
+            picture = rgba(frame, path) if alpha else rgb(frame)
     except (FFmpegError, OSError, StopIteration, IndexError) as error:
         raise MediaError(f"{path} cannot be read as a picture: {error}") from error
-    return linear_to_srgb(picture) if path.suffix.lower() in LINEAR else picture
+    if path.suffix.lower() not in LINEAR:
+        return picture
+    if not alpha:
+        return linear_to_srgb(picture)
+    cover = picture[3:]
+    straight = torch.where(cover > 0, picture[:3] / cover.clamp(min=1e-6), 0.0)
+    return torch.cat([linear_to_srgb(straight), cover])
 
 
 def natural(path: Path) -> list[tuple[bool, int, str]]:

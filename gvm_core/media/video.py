@@ -62,17 +62,18 @@ class VideoReader:
         path: Any file FFmpeg reads; a still picture is a video of one frame.
         first: Index of the first frame wanted.
         last: Index of the last frame wanted, itself included; ``None`` for all.
+        alpha: Give ``[4, H, W]``, with the file's own alpha as the last channel.
 
     Attributes:
         rate: Frames per second, exact.
         names: Stem of each frame's file name when the matte goes to single files.
     """
 
-    def __init__(self, path: Path, first: int = 0, last: int | None = None) -> None:
+    def __init__(self, path: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
         import av
         from av.error import FFmpegError
 
-        self.path, self.first, self.last = path, first, last
+        self.path, self.first, self.last, self.alpha = path, first, last, alpha
         try:
             self.container = av.open(str(path))
         except (FFmpegError, OSError) as error:
@@ -106,7 +107,7 @@ class VideoReader:
                 if self.last is not None and index > self.last:
                     return
                 if index >= self.first:
-                    yield rgb(frame)
+                    yield rgba(frame, self.path) if self.alpha else rgb(frame)
         except FFmpegError as error:
             raise MediaError(f"{self.path} is damaged after frame {index}: {error}") from error
         if index < self.first:
@@ -184,13 +185,30 @@ def rgb(frame: av.VideoFrame) -> Tensor:
 
     Frames without a colour tag are read as BT.709 from 720 lines on, else as BT.601, as players do.
     """
-    picture = float_planes(frame) if "f16" in frame.format.name or "f32" in frame.format.name else sixteen_bits(frame)
+    return channels(frame, "rgb48le", 3)
+
+
+def rgba(frame: av.VideoFrame, path: Path) -> Tensor:
+    """A decoded frame with its alpha as ``[4, H, W]``, otherwise as `rgb` gives it; straight or not as it is stored.
+
+    Raises:
+        MediaError: The frame, of the file at ``path``, has no alpha.
+    """
+    if not any(component.is_alpha for component in frame.format.components):
+        raise MediaError(f"{path} has no alpha channel (its pixels are {frame.format.name})")
+    return channels(frame, "rgba64le", 4)
+
+
+def channels(frame: av.VideoFrame, target: str, count: int) -> Tensor:
+    """The first ``count`` channels of a frame, upright; integers by way of the 16-bit format ``target``."""
+    name = frame.format.name
+    picture = float_planes(frame, count) if "f16" in name or "f32" in name else sixteen_bits(frame, target)
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return torch.rot90(picture, turns, (1, 2)).contiguous() if turns else picture.contiguous()
 
 
-def sixteen_bits(frame: av.VideoFrame) -> Tensor:
-    """An integer picture as ``[3, H, W]`` in 0..1, through 16-bit RGB."""
+def sixteen_bits(frame: av.VideoFrame, target: str) -> Tensor:
+    """An integer picture as ``[C, H, W]`` in 0..1, through 16-bit RGB or RGBA."""
     options: dict[str, Any] = {}
     if frame.format.name.startswith("yuv"):
         matrix = MATRICES.get(int(frame.colorspace), "ITU709" if frame.height >= 720 else "ITU601")
@@ -202,7 +220,7 @@ def sixteen_bits(frame: av.VideoFrame) -> Tensor:
             "src_color_range": "JPEG" if full else "MPEG",
             "dst_color_range": "JPEG",
         }
-    levels = convert(frame, format="rgb48le", **options).to_ndarray()  # [H, W, 3]
+    levels = convert(frame, format=target, **options).to_ndarray()  # [H, W, C]
     return torch.from_numpy(levels.astype(np.float32) / 65535).movedim(-1, 0)
 
 
@@ -218,15 +236,15 @@ def convert(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:
         return frame.reformat(**options)
 
 
-def float_planes(frame: av.VideoFrame) -> Tensor:
-    """A floating-point picture as ``[3, H, W]``, unclamped: FFmpeg's own conversion would cut it at 1."""
+def float_planes(frame: av.VideoFrame, count: int) -> Tensor:
+    """A floating-point picture as ``[C, H, W]``, unclamped: FFmpeg's own conversion would cut it at 1."""
     order = "<" if frame.format.name.endswith("le") else ">"
     kind = np.dtype(f"{order}f{2 if 'f16' in frame.format.name else 4}")
     planes = []
-    for plane in list(frame.planes)[:3]:
+    for plane in list(frame.planes)[:count]:
         rows = np.frombuffer(bytes(plane), kind).reshape(plane.height, plane.line_size // kind.itemsize)
         planes.append(torch.from_numpy(rows[:, : plane.width].astype(np.float32)))
     if len(planes) == 1:
         return planes[0].expand(3, -1, -1)
-    green, blue, red = planes
-    return torch.stack([red, green, blue])
+    green, blue, red, *rest = planes
+    return torch.stack([red, green, blue, *rest])
