@@ -234,7 +234,7 @@ def show_bytes(done: int, total: int) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Score, print the table, keep the results."""
-    from .evaluation.contestants import BASELINES, model_contestant
+    from .evaluation.contestants import BASELINES, fingerprint, model_contestant
     from .evaluation.report import evaluate, plot, table
 
     if unknown := [name for name in options.baseline if name not in BASELINES]:
@@ -251,11 +251,10 @@ def run_evaluate(options: argparse.Namespace) -> None:
     described = what | {"window": options.window, "overlap": options.overlap, "precision": str(dtype).partition(".")[2]}
     described |= {"short_edge": options.short_edge, "max_edge": options.max_edge}
     host = TorchHost(device)
-    makers = [partial(model_contestant, spec, settings, dtype, host, own_size=own_size) for spec in models]
-    makers += [partial(BASELINES.__getitem__, name) for name in options.baseline]
-    report = evaluate(
-        makers, [*models, *options.baseline], cases, described, options.json, lambda line: print(line, file=sys.stderr)
-    )
+    makers = {spec: partial(model_contestant, spec, settings, dtype, host, own_size=own_size) for spec in models}
+    makers |= {name: partial(BASELINES.__getitem__, name) for name in options.baseline}
+    weights = {spec: fingerprint(spec) for spec in models}
+    report = evaluate(makers, weights, cases, described, options.json, lambda line: print(line, file=sys.stderr))
     print(table(report))
     if options.plot:
         plot(report, options.plot)

@@ -1,5 +1,8 @@
 """What can go wrong, in the user's words: what was given, what is allowed, what to do."""
 
+from importlib import import_module
+from typing import Any
+
 
 class GVMError(Exception):
     """Base of every error this package raises on purpose."""
@@ -19,3 +22,19 @@ class MediaError(GVMError, OSError):
 
 class DownloadError(GVMError, OSError):
     """Weights that could not be fetched whole."""
+
+
+class MissingPackageError(GVMError, ImportError):
+    """A package that matting does not need, and what was asked for does."""
+
+
+def optional(module: str, package: str) -> Any:
+    """Import ``module``, which comes with ``package`` and is not among this pack's requirements.
+
+    Raises:
+        MissingPackageError: It is not installed; says how to get it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingPackageError(f"this needs {package}, which is not installed: pip install {package}") from error

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, optional
 
 GRAD_SIGMA = 1.4
 CONN_STEP = 0.1
@@ -101,8 +101,7 @@ def conn(alpha: Tensor, truth: Tensor) -> Tensor:
 
 def frame_conn(alpha: np.ndarray, truth: np.ndarray) -> float:
     """`conn` of one frame ``[H, W]``."""
-    from scipy.ndimage import label
-
+    label = optional("scipy.ndimage", "scipy").label
     thresholds = CONN_STEP * np.arange(11)
     common = np.minimum(alpha, truth)  # both reach a threshold where the lower one does
     level = np.ones_like(common)
@@ -150,8 +149,7 @@ def flicker(alpha: Tensor, images: Tensor) -> Tensor:
         alpha: ``[T, 1, H, W]`` in 0..1.
         images: The frames, ``[T, 3, H, W]``, sRGB 0..1.
     """
-    from skimage.registration import optical_flow_ilk
-
+    optical_flow_ilk = optional("skimage.registration", "scikit-image").optical_flow_ilk
     grey = images.float().mean(dim=1).cpu()
     values = [0.0]
     for before, now in pairwise(range(len(alpha))):

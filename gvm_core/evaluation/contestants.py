@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import InputError
+from ..errors import optional
 from ..frames import Clip
 from ..host.base import Host
-from ..models.weights import load_model
+from ..models.weights import load_model, model_folder
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
 from ..windows import WindowPlan
@@ -50,14 +53,11 @@ def model_contestant(
         own_size: Take edges from ``settings``; else the model says at what size it likes frames.
 
     Raises:
-        InputError: For windows that cannot be read.
+        ModelError: There is no such model.
     """
-    name, _, windows = spec.rpartition("@") if "@" in spec else (spec, "", "")
+    name, windows = split_spec(spec)
     if windows:
-        length, _, overlap = windows.partition("/")
-        if not length.isdigit() or not (overlap or "0").isdigit():
-            raise InputError(f"{spec!r}: windows are given as @LENGTH or @LENGTH/OVERLAP, such as demo@1 or demo@16/4")
-        settings = replace(settings, plan=WindowPlan(int(length), int(overlap or 0)), decode_plan=None)
+        settings = replace(settings, plan=windows, decode_plan=None)
     model = load_model(name, dtype)
     if not own_size:
         settings = replace(settings, short_edge=model.config.short_edge, max_edge=model.config.max_edge)
@@ -67,6 +67,28 @@ def model_contestant(
         return plans[0].joins(frames) | plans[1].joins(frames)
 
     return Contestant(spec, MattingPipeline(model, settings, host).stream, joins)
+
+
+def split_spec(spec: str) -> tuple[str, WindowPlan | None]:
+    """``demo@16/4`` as the model's name and its windows; None where it names none.
+
+    Example:
+        >>> split_spec("demo@16/4"), split_spec("my@home/model")
+        (('demo', WindowPlan(length=16, overlap=4)), ('my@home/model', None))
+    """
+    found = re.fullmatch(r"(.+)@(\d+)(?:/(\d+))?", spec)
+    return (found[1], WindowPlan(int(found[2]), int(found[3] or 0))) if found else (spec, None)
+
+
+def fingerprint(spec: str) -> str:
+    """A digest of the weights that ``spec`` names, so that kept results are not taken for another model's."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in model_folder(split_spec(spec)[0]).rglob("*") if path.is_file()):
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            while block := content.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def background_subtraction(frames: Iterable[Tensor]) -> Iterator[Clip]:
@@ -81,9 +103,7 @@ def random_walker(frames: Iterable[Tensor]) -> Iterator[Clip]:
 
     The kind of method that asks for a box; here the box is a guess. Needs scikit-image.
     """
-    import numpy as np
-    from skimage.segmentation import random_walker as walk
-
+    walk = optional("skimage.segmentation", "scikit-image").random_walker
     for index, frame in enumerate(frames):
         scale = min(1.0, WALKER_EDGE / min(frame.shape[-2:]))
         size = [max(round(edge * scale), 8) for edge in frame.shape[-2:]]

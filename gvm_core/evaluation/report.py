@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, optional
 from ..metrics import MatteScorer
 from .cases import Case
 from .contestants import Contestant
@@ -47,8 +47,8 @@ def plain(value: float) -> float | None:
 
 
 def evaluate(
-    contestants: Sequence[Callable[[], Contestant]],
-    names: Sequence[str],
+    contestants: Mapping[str, Callable[[], Contestant]],
+    weights: Mapping[str, str],
     cases: Sequence[Case],
     settings: dict[str, Any],
     file: Path | None,
@@ -59,8 +59,8 @@ def evaluate(
     After each case the results are in ``file``; run again with the same settings it takes up what is there.
 
     Args:
-        contestants: Make one when its turn comes, so that only one model is loaded at a time.
-        names: Their names.
+        contestants: By name, what makes one when its turn comes, so that only one model is loaded at a time.
+        weights: By name, a digest of its weights; results of other weights are done again.
         cases: What to matte.
         settings: What the results depend on, kept with them and compared on resuming.
         file: JSON, or None to keep nothing.
@@ -71,17 +71,21 @@ def evaluate(
         and ``clips`` of the first are repeated at the top.
     """
     report = earlier(file, settings)
-    for name, make in zip(names, contestants, strict=True):
-        clips: dict[str, Any] = report["models"].setdefault(name, {"clips": {}})["clips"]
+    for name, make in contestants.items():
+        entry = report["models"].get(name)
+        if entry is None or entry["weights"] != weights.get(name, ""):
+            entry = report["models"][name] = {"weights": weights.get(name, ""), "clips": {}}
+        clips: dict[str, Any] = entry["clips"]
         left = [case for case in cases if case.name not in clips]
-        contestant = make() if left else None
+        if not left:
+            continue
+        contestant = make()
         for number, case in enumerate(left, len(cases) - len(left) + 1):
-            assert contestant is not None
             clips[case.name] = score_case(contestant, case) | {"group": case.group}
             progress(f"{name}: {case.name} ({number} of {len(cases)})  MAD {clips[case.name]['mad']:.2f}")
-            summarise(report, names)
+            summarise(report, next(iter(contestants)))
             write(report, file)
-    summarise(report, names)
+    summarise(report, next(iter(contestants)))
     write(report, file)
     return report
 
@@ -110,14 +114,14 @@ def write(report: dict[str, Any], file: Path | None) -> None:
     part.replace(file)
 
 
-def summarise(report: dict[str, Any], names: Sequence[str]) -> None:
-    """Write the means beside the clips they are of."""
+def summarise(report: dict[str, Any], leader: str) -> None:
+    """Write the means beside the clips they are of, and those of ``leader`` at the top."""
     for entry in report["models"].values():
         clips = entry["clips"].values()
         entry["mean"] = mean(list(clips))
         groups = sorted({clip["group"] for clip in clips})
         entry["groups"] = {group: mean([clip for clip in clips if clip["group"] == group]) for group in groups}
-    first = report["models"][names[0]]
+    first = report["models"][leader]
     report["mean"] = first["mean"]
     report["clips"] = {
         name: {k: v for k, v in clip.items() if k != "per_frame"} for name, clip in first["clips"].items()
@@ -153,10 +157,8 @@ def cell(value: float | None) -> str:
 
 def plot(report: dict[str, Any], file: Path) -> None:
     """Bars of the means, and the change of MAD over the frames, as a PNG, SVG or PDF. Needs Matplotlib."""
-    from matplotlib.figure import Figure
-
     shown = ("mad", "grad", "conn", "dtssd")
-    figure = Figure(figsize=(12, 6), layout="constrained")
+    figure = optional("matplotlib.figure", "matplotlib").Figure(figsize=(12, 6), layout="constrained")
     axes = figure.subplots(2, 1)
     names = list(report["models"])
     wide = 0.8 / len(names)

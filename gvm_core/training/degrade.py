@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import optional
+
 
 class Degradation:
     """One camera and one file: decided once for a clip, applied to every frame.
@@ -52,10 +54,9 @@ class Degradation:
 
 def compressed(image: Tensor, quality: int) -> Tensor:
     """``[3, H, W]`` as it comes back from a JPEG. Needs Pillow."""
-    from PIL import Image
-
+    pillow = optional("PIL.Image", "pillow")
     pixels = (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy()
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    with Image.open(file) as back:
+    pillow.fromarray(pixels).save(file, "JPEG", quality=quality)
+    with pillow.open(file) as back:
         return torch.from_numpy(np.array(back)).movedim(-1, 0).float() / 255

@@ -8,7 +8,7 @@ from PIL import Image
 
 from gvm_core import TorchHost, WindowPlan
 from gvm_core.cli import main
-from gvm_core.errors import InputError
+from gvm_core.errors import InputError, ModelError
 from gvm_core.evaluation.cases import Case, folder_cases, synthetic_cases
 from gvm_core.evaluation.contestants import BASELINES, Contestant, model_contestant
 from gvm_core.evaluation.report import evaluate, score_case, table
@@ -67,19 +67,21 @@ def test_what_was_scored_is_kept_and_not_done_again(tmp_path):
         if len(said) == 2:
             raise KeyboardInterrupt
 
-    makers = [lambda: Contestant("one", counted)]
+    makers, kept = {"one": lambda: Contestant("one", counted)}, {"one": "aa"}
     with pytest.raises(KeyboardInterrupt):
-        evaluate(makers, ["one"], cases, {"k": 1}, file, stop_after_two)
-    report = evaluate(makers, ["one"], cases, {"k": 1}, file, said.append)
+        evaluate(makers, kept, cases, {"k": 1}, file, stop_after_two)
+    report = evaluate(makers, kept, cases, {"k": 1}, file, said.append)
     assert len(runs) == 4  # the second case was scored but not yet kept when it was stopped
     assert json.loads(file.read_text()) == report and not list(tmp_path.rglob("*.part"))
-    again = evaluate([lambda: pytest.fail("loaded for nothing")], ["one"], cases, {"k": 1}, file, said.append)
+    again = evaluate({"one": lambda: pytest.fail("loaded for nothing")}, kept, cases, {"k": 1}, file, said.append)
     assert again == report
+    evaluate(makers, {"one": "bb"}, cases, {"k": 1}, file, said.append)
+    assert len(runs) == 7  # other weights under the same name
     with pytest.raises(InputError, match="other settings"):
-        evaluate(makers, ["one"], cases, {"k": 2}, file, said.append)
+        evaluate(makers, kept, cases, {"k": 2}, file, said.append)
     file.write_text("{")
     with pytest.raises(InputError, match="not JSON"):
-        evaluate(makers, ["one"], cases, {"k": 1}, file, said.append)
+        evaluate(makers, kept, cases, {"k": 1}, file, said.append)
 
 
 def test_means_are_over_clips_and_over_each_group():
@@ -88,8 +90,8 @@ def test_means_are_over_clips_and_over_each_group():
             yield clip.replace(clip.data * 0.5)
 
     cases = [case("a", "x", 2), case("b", "y", 4), case("c", "y", 6)]
-    makers = [lambda: Contestant("half", shifted), lambda: Contestant("perfect", perfect)]
-    report = evaluate(makers, ["half", "perfect"], cases, {}, None, str)
+    makers = {"half": lambda: Contestant("half", shifted), "perfect": lambda: Contestant("perfect", perfect)}
+    report = evaluate(makers, {}, cases, {}, None, str)
     clips = report["models"]["half"]["clips"]
     assert report["mean"]["mad"] == pytest.approx(sum(clip["mad"] for clip in clips.values()) / 3)
     assert report["models"]["half"]["groups"]["y"]["mad"] == pytest.approx((clips["b"]["mad"] + clips["c"]["mad"]) / 2)
@@ -138,7 +140,7 @@ def test_windows_of_one_frame_know_no_time(tiny_folder):
     backward = torch.cat([clip.data for clip in one.matte(frames.flip(0))])
     assert torch.allclose(forward, backward.flip(0), atol=1e-6)
     assert model_contestant(f"{tiny_folder}@4/2", settings, torch.float32, host).joins(8).any()
-    with pytest.raises(InputError, match="@LENGTH"):
+    with pytest.raises(ModelError):
         model_contestant(f"{tiny_folder}@many", settings, torch.float32, host)
 
 

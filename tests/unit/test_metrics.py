@@ -1,6 +1,7 @@
 """The measures: what a user loses here is the right to believe a number."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gvm_core import WindowPlan
-from gvm_core.errors import InputError
+from gvm_core.errors import GVMError, InputError
 from gvm_core.metrics import MatteScorer, conn, dtssd, flicker, grad, mad, mse, seam_score, soft_mad, warp
 
 
@@ -220,6 +221,12 @@ def test_scoring_a_stream_equals_scoring_the_whole(seed, lengths):
     a, b = whole.score(joins).as_dict(), parts.score(joins).as_dict()
     assert a == pytest.approx(b, rel=1e-12, nan_ok=True)
     assert len(parts.per_frame()["conn"]) == at
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    with pytest.raises(GVMError, match="pip install scipy"):
+        conn(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4))
 
 
 def test_what_cannot_be_scored_is_said():
