@@ -136,7 +136,7 @@ def mean(clips: list[dict[str, Any]]) -> dict[str, float | None]:
 
 def table(report: dict[str, Any]) -> str:
     """The means as a Markdown table, a row for each contestant, and for each group if there are several."""
-    rows = [("", *MEASURES)]
+    rows: list[tuple[str, ...]] = [("", *MEASURES)]
     for name, entry in report["models"].items():
         rows.append((name, *map(cell, (entry["mean"][measure] for measure in MEASURES))))
         if len(entry["groups"]) > 1:

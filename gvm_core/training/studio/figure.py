@@ -180,8 +180,8 @@ class Person:
         parts: list[tuple[float, int, list[Limb]]] = []
 
         def limb(a: np.ndarray, b: np.ndarray, widths: Tensor, material: Cloth, **more: float | bool) -> Limb:
-            ends = (hips + scale * (turned @ end)[:2] for end in (a, b))
-            return Limb(*ends, widths * scale, material, **more)  # pyright: ignore[reportArgumentType]
+            start, end = (hips + scale * (turned @ point)[:2] for point in (a, b))
+            return Limb(start, end, widths * scale, material, **more)  # pyright: ignore[reportArgumentType]
 
         def depth(*points: np.ndarray) -> float:
             return float(np.mean([(turned @ point)[2] for point in points]))
