@@ -100,7 +100,9 @@ def test_ctrl_c_stops_within_a_window_and_leaves_no_half_file(tmp_path, tiny_fol
         "--model",
         str(tiny_folder),
     ]
+    listen = signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background is born deaf to it
     process = subprocess.Popen([*command, "--max-edge", "64"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, listen)
     while not (tmp_path / "m.part.mp4").exists():
         assert process.poll() is None
         time.sleep(0.05)
