@@ -82,11 +82,19 @@ def gradient_magnitude(alpha: Tensor) -> Tensor:
     smooth = torch.exp(-x.square() / (2 * GRAD_SIGMA**2)) / (GRAD_SIGMA * math.sqrt(2 * math.pi))
     slope = -x * smooth / GRAD_SIGMA**2
     norm = torch.outer(smooth, slope).norm()  # the kernel is their outer product, so two short filters do its work
-    smooth, slope = smooth.view(1, 1, 1, -1), (slope / norm).view(1, 1, 1, -1)
     padded = F.pad(alpha, (half,) * 4, mode="replicate")
-    across = F.conv2d(F.conv2d(padded, slope), smooth.transpose(2, 3))
-    down = F.conv2d(F.conv2d(padded, smooth), slope.transpose(2, 3))
+    across = correlate(correlate(padded, slope / norm, dim=3), smooth, dim=2)
+    down = correlate(correlate(padded, smooth, dim=3), slope / norm, dim=2)
     return (across.square() + down.square()).sqrt()
+
+
+def correlate(values: Tensor, taps: Tensor, dim: int) -> Tensor:
+    """``values`` weighted by ``taps`` along ``dim``, no padding. Torch's own is eight times slower in double precision."""
+    length = values.shape[dim] - len(taps) + 1
+    total = values.narrow(dim, 0, length) * taps[0]
+    for index in range(1, len(taps)):
+        total.add_(values.narrow(dim, index, length), alpha=float(taps[index]))
+    return total
 
 
 def conn(alpha: Tensor, truth: Tensor) -> Tensor:
