@@ -33,7 +33,7 @@ class GVMSyntheticClip(io.ComfyNode):
             inputs=[
                 io.Int.Input(
                     "seed", default=1, min=0, max=2**31 - 1, control_after_generate=True,
-                    tooltip="Names the clip. Default 1. The bundled model was trained on seeds below 1,000,000.",
+                    tooltip="Names the clip: the same seed always draws the same. Default 1. Any value will do.",
                 ),
                 io.Combo.Input(
                     "tier", options=list(TIERS), default="medium",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MediaError
-from ..media.sequence import PICTURES, natural, read_picture
+from ..media.sequence import natural, pictures_in, read_picture
 from ..training.degrade import Degradation
 from ..training.studio.scene import TIERS, Scene
 
@@ -114,7 +114,7 @@ def pairs(root: Path, folder: Path, pictures: Path, truths: Path, frames: int | 
         return [Case(f"{group}/{clip.name}", group, opener(clip, truths / clip.name, frames)) for clip in clips]
     if pictures.name in STILL_NAMES:
         by_stem = {path.stem: path for path in truths.iterdir()}
-        stills = sorted((path for path in pictures.iterdir() if path.suffix.lower() in PICTURES), key=natural)
+        stills = pictures_in(pictures)
         if missing := [still.name for still in stills if still.stem not in by_stem]:
             raise InputError(f"{truths} holds no truth for {missing[0]} ({len(missing)} missing)")
         return [Case(f"{group}/{still.stem}", group, still_opener(still, by_stem[still.stem])) for still in stills]
@@ -128,8 +128,9 @@ def opener(pictures: Path, truths: Path, frames: int | None) -> Callable[[], Ite
     """What opens a clip of two folders, whose files go together in natural order."""
     if not truths.is_dir():
         raise InputError(f"{pictures} has no truth: there is no folder {truths}")
-    images = sorted((path for path in pictures.iterdir() if path.suffix.lower() in PICTURES), key=natural)
-    mattes = sorted((p for p in truths.iterdir() if p.is_dir() or p.suffix.lower() in PICTURES), key=natural)
+    images = pictures_in(pictures)
+    people = sorted((path for path in truths.iterdir() if path.is_dir()), key=natural)  # one folder for each frame
+    mattes = people or pictures_in(truths)
     if len(images) != len(mattes) or not images:
         raise InputError(f"{pictures} has {len(images)} frames and {truths} {len(mattes)} mattes; they must match")
 
@@ -157,7 +158,7 @@ def read_truth(path: Path) -> Tensor:
     """Alpha ``[1, H, W]`` of a grey picture, or of a folder with one for each person."""
     if not path.is_dir():
         return read_picture(path)[:1]
-    people = [read_picture(file)[:1] for file in sorted(path.iterdir(), key=natural) if file.suffix.lower() in PICTURES]
+    people = [read_picture(file)[:1] for file in pictures_in(path)]
     if not people:
         raise MediaError(f"the folder {path} holds no matte")
     return torch.stack(people).amax(dim=0)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import MediaError
 from ..post.color import linear_to_srgb
+from ..post.composite import unpremultiply
 from .video import convert, rgb, rgba
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".webp", ".bmp", ".dpx"}
@@ -39,8 +40,7 @@ class SequenceReader:
     rate = Fraction(24)
 
     def __init__(self, folder: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
-        within = [folder] if folder.is_file() else folder.iterdir()
-        every = sorted((f for f in within if f.suffix.lower() in PICTURES and f.name[0] != "."), key=natural)
+        every = [folder] if folder.is_file() else pictures_in(folder)
         if not every:
             raise MediaError(f"there are no pictures in {folder} (looked for {', '.join(sorted(PICTURES))})")
         twins = [a.name for a, b in pairwise(sorted(every, key=lambda file: file.stem)) if a.stem == b.stem]
@@ -140,9 +140,12 @@ def read_picture(path: Path, *, alpha: bool = False) -> Tensor:
         return picture
     if not alpha:
         return linear_to_srgb(picture)
-    cover = picture[3:]
-    straight = torch.where(cover > 0, picture[:3] / cover.clamp(min=1e-6), 0.0)
-    return torch.cat([linear_to_srgb(straight), cover])
+    return torch.cat([linear_to_srgb(unpremultiply(picture[:3], picture[3:])), picture[3:]])
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures in ``folder`` in natural order, without hidden files."""
+    return sorted((f for f in folder.iterdir() if f.suffix.lower() in PICTURES and f.name[0] != "."), key=natural)
 
 
 def natural(path: Path) -> list[tuple[bool, int, str]]:

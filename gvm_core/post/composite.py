@@ -30,6 +30,16 @@ def over(foreground: Tensor, alpha: Tensor, background: Tensor, *, linear_light:
     return foreground * alpha + background * (1 - alpha)
 
 
+def unpremultiply(colour: Tensor, alpha: Tensor) -> Tensor:
+    """Straight colour ``[..., 3, H, W]`` of a premultiplied one and its alpha ``[..., 1, H, W]``; 0 where alpha is 0.
+
+    Example:
+        >>> unpremultiply(torch.full((3, 1, 2), 0.25), torch.tensor([[[0.5, 0.0]]]))[0].tolist()
+        [[0.5, 0.0]]
+    """
+    return torch.where(alpha > 0, colour / alpha.clamp(min=1e-6), 0.0)
+
+
 def checker(height: int, width: int, square: int = 16) -> Tensor:
     """The grey checkerboard that stands for transparency, ``[3, height, width]``, sRGB.
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..media import MEDIA_SUFFIXES, open_frames
-from ..media.sequence import PICTURES, natural
+from ..media.sequence import PICTURES, natural, pictures_in
 from ..media.video import CODECS
-from ..post.composite import over
+from ..post.composite import over, unpremultiply
 from .studio.scene import Frame
 
 FOREGROUND_NAMES = ("fgr", "foreground", "foregrounds", "fg")
@@ -85,7 +85,7 @@ def stem(path: Path) -> str:
 def media_in(folder: Path) -> list[Path]:
     """The videos, pictures and folders of pictures in ``folder``; numbered pictures in it are one clip: itself."""
     entries = sorted((path for path in folder.iterdir() if path.name[0] != "."), key=natural)
-    folders = [path for path in entries if path.is_dir() and any(f.suffix.lower() in PICTURES for f in path.iterdir())]
+    folders = [path for path in entries if path.is_dir() and pictures_in(path)]
     files = [path for path in entries if path.suffix.lower() in MEDIA_SUFFIXES | set(CODECS) and path.is_file()]
     pictures = [path for path in files if path.suffix.lower() in PICTURES]
     numbered = len(pictures) > 1 and all(path.stem[-1:].isdigit() for path in pictures)
@@ -129,7 +129,7 @@ def composite_frames(subject: Subject, background: Path, size: tuple[int, int] |
         # Premultiplied while it is scaled: colours where alpha is nothing must not bleed in.
         layers = cover(torch.cat([colour * alpha, alpha]), size)
         cut = layers[3:].clamp(0, 1)
-        straight = torch.where(cut > 0, layers[:3] / cut.clamp(min=1e-6), 0.0).clamp(0, 1)
+        straight = unpremultiply(layers[:3], cut).clamp(0, 1)
         yield Frame(over(straight, cut, back), cut, straight, back)
 
 
