@@ -9,11 +9,14 @@ from torch.nn.functional import conv2d
 
 
 class FloatGroupNorm(nn.GroupNorm):
-    """A GroupNorm that computes in float32 whatever comes in: in bfloat16 its gradient is four times slower on a CPU."""
+    """A GroupNorm that computes in float32 whatever comes in: in bfloat16 its gradient is four times slower on a CPU.
+
+    Its input is made contiguous: for one with channels last that needs no gradient itself, torch 2.13 crashes.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``[B, C, ...]`` and give it back in the precision it came in."""
-        return super().forward(input.float()).to(input.dtype)
+        return super().forward(input.float().contiguous()).to(input.dtype)
 
 
 class TemporalConv(nn.Conv3d):

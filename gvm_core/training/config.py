@@ -1,0 +1,156 @@
+"""What is trained, on what, for how long: read from a JSON file, checked before anything runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .dataset import Clips
+
+CONFIGS = Path(__file__).with_name("configs")
+NETWORKS = ("vae", "unet")
+LEARN = ("all", "spatial", "temporal", "lora")
+OBJECTIVES = ("zeros", "flow")
+LOSSES = ("latent", "l1", "laplacian", "gradient")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stretch of training.
+
+    Attributes:
+        name: What it is called in the log and the table of losses.
+        network: Which network learns: ``"vae"`` or ``"unet"``, the VAE frozen.
+        learn: Its ``"all"``, ``"spatial"`` or ``"temporal"`` weights, or a ``"lora"`` beside its frozen ones.
+        objective: ``"zeros"``: matte latents from zeros in one step, as the released weights work; ``"flow"``: flow
+            matching from noise.
+        still: Pass over the layers that look along time: for a new network that learns from single frames first.
+        sizes: Edges of the square clips in pixels; each batch has one of them.
+        frames: Frames in a clip.
+        batch: Clips in a step.
+        steps: Optimiser steps.
+        rate: Peak learning rate; it warms up over 100 steps and falls to a hundredth along a cosine.
+        closest: The smallest part of a drawn clip that is cut out, as a share of its edge.
+        losses: Weight of each loss of the UNet, of ``latent``, ``l1``, ``laplacian`` and ``gradient``. All but the
+            first need the decoder, which is most of a step.
+        decoded: Edge in pixels of the random square that is decoded for those; 0 decodes everything.
+        rank: Of the LoRA.
+        clips: Drawn clips to learn from, beside the footage that is given.
+        encoded: Compose and encode so many clips beforehand and learn from them over and over; 0 composes each anew.
+        checkpointing: Compute activations twice rather than keep them: less memory, a third more time.
+    """
+
+    name: str
+    network: str = "unet"
+    learn: str = "all"
+    objective: str = "zeros"
+    still: bool = False
+    sizes: tuple[int, ...]
+    frames: int = 1
+    batch: int
+    steps: int
+    rate: float
+    closest: float = 0.6
+    losses: dict[str, float] = field(default_factory=lambda: {"latent": 1.0})
+    decoded: int = 0
+    rank: int = 32
+    clips: Clips | None = None
+    encoded: int = 0
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        at = f"stage {self.name!r}"
+        for value, known, what in (
+            (self.network, NETWORKS, "network"),
+            (self.learn, LEARN, "learn"),
+            (self.objective, OBJECTIVES, "objective"),
+        ):
+            if value not in known:
+                raise InputError(f"{at}: {what} must be one of {', '.join(known)}, got {value!r}")
+        if unknown := set(self.losses) - set(LOSSES):
+            raise InputError(f"{at}: there is no loss {min(unknown)!r}; there are {', '.join(LOSSES)}")
+        if not self.sizes or min(self.frames, self.batch, self.steps, self.rank, *self.sizes) < 1 or self.rate <= 0:
+            raise InputError(f"{at}: sizes, frames, batch, steps, rank and rate must be above 0")
+        if self.still and self.frames > 1:
+            raise InputError(f"{at}: with still, clips have one frame, got {self.frames}")
+        if self.learn == "lora" and self.network != "unet":
+            raise InputError(f"{at}: only the unet learns a lora")
+        if self.clips and self.clips.frames < self.frames:
+            raise InputError(f"{at}: clips of {self.clips.frames} frames are too short for {self.frames}")
+        if self.clips and self.clips.size < max(self.sizes):
+            raise InputError(f"{at}: clips of {self.clips.size} pixels are too small for {max(self.sizes)}")
+
+    @property
+    def pixels(self) -> bool:
+        """Whether a loss needs decoded mattes."""
+        return any(weight for name, weight in self.losses.items() if name != "latent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A whole training.
+
+    Attributes:
+        stages: What to do, in order.
+        unet: The UNet's configuration, in the published layout; None takes the start's.
+        vae: The VAE's, likewise.
+        start: ``"scratch"``, or a model folder to begin from: the released weights, or SVD's own.
+        sizes: The frames' size written beside the model as advice; None takes the start's.
+    """
+
+    stages: tuple[Stage, ...]
+    unet: dict[str, Any] | None = None
+    vae: dict[str, Any] | None = None
+    start: str = "scratch"
+    sizes: dict[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise InputError("a training needs at least one stage")
+        if self.start == "scratch" and not (self.unet and self.vae):
+            raise InputError("a training from scratch needs the configurations unet and vae")
+
+
+def read_config(name: str) -> TrainingConfig:
+    """A configuration by its file, or by the name of a bundled one.
+
+    Raises:
+        InputError: If there is none, or it says something that has no meaning.
+
+    Example:
+        >>> [stage.network for stage in read_config("demo-quick").stages][:2]
+        ['vae', 'unet']
+    """
+    path = Path(name)
+    if not path.is_file():
+        path = CONFIGS / f"{name}.json"
+    if not path.is_file():
+        raise InputError(f"there is no training configuration {name!r}; bundled are {', '.join(bundled_configs())}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        stages = tuple(build(Stage, stage) for stage in content.pop("stages", ()))
+        return build(TrainingConfig, {**content, "stages": stages})
+    except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no training configuration: {error}") from error
+
+
+def bundled_configs() -> list[str]:
+    """The names of the bundled configurations."""
+    return sorted(path.stem for path in CONFIGS.glob("*.json"))
+
+
+def build(kind: type, content: dict[str, Any]) -> Any:
+    """A dataclass of ``kind`` from what JSON knows."""
+    names = {each.name for each in fields(kind)}
+    if unknown := set(content) - names:
+        raise InputError(f"{kind.__name__} knows no {min(unknown)!r}; it knows {', '.join(sorted(names))}")
+    values = dict(content)
+    if isinstance(values.get("clips"), dict):
+        values["clips"] = build(Clips, values["clips"])
+    for name in ("sizes", "tiers"):
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
+    return kind(**values)

@@ -1,0 +1,103 @@
+"""Clips as the UNet sees them: latents of pictures and mattes, encoded as they come or beforehand."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.vae import TemporalVAE
+from .config import Stage
+from .dataset import Batch, Source
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """Latents, and what they were encoded from.
+
+    Attributes:
+        known: Latents of the pictures ``[B, T, C, h, w]``.
+        wanted: Latents of the mattes, the same shape.
+        alpha: The mattes ``[B, T, 1, H, W]``, 0..1.
+        confidence: The same shape: 1 where the matte is known, 0 where it is not.
+    """
+
+    known: Tensor
+    wanted: Tensor
+    alpha: Tensor
+    confidence: Tensor
+
+    def to(self, device: torch.device) -> EncodedBatch:
+        """The same on ``device``."""
+        return EncodedBatch(*(part.to(device) for part in (self.known, self.wanted, self.alpha, self.confidence)))
+
+
+@torch.no_grad()
+def encode_batch(vae: TemporalVAE, batch: Batch) -> EncodedBatch:
+    """Encode a batch's pictures and mattes."""
+    clips = torch.cat([batch.images, batch.alpha.expand(-1, -1, 3, -1, -1)]) * 2 - 1
+    known, wanted = vae.encode(clips.flatten(0, 1)).float().unflatten(0, clips.shape[:2]).chunk(2)
+    return EncodedBatch(known, wanted, batch.alpha, batch.confidence)
+
+
+class EncodedClips:
+    """``stage.encoded`` clips, composed and encoded once: encoding is most of what a small UNet's step costs.
+
+    Args:
+        folder: Where they are kept between runs.
+        vae: Encodes.
+        source: Where clips come from.
+        stage: How many, how large, how long.
+        seed: Seeds the compositions.
+        dtype: Precision of the encoding.
+    """
+
+    def __init__(
+        self, folder: Path, vae: TemporalVAE, source: Source, stage: Stage, seed: list[int], dtype: torch.dtype
+    ) -> None:
+        self.parts: dict[int, dict[str, np.ndarray]] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        for size in sorted(set(stage.sizes)):
+            count = stage.encoded // len(set(stage.sizes))
+            path = folder / f"encoded_{stage.name}_{count}x{stage.frames}x{size}.npz"
+            if not path.exists():
+                log.info("encoding %d clips of %d frames at %d px", count, stage.frames, size)
+                encoded = self.encode(vae, source, count, size, stage.frames, [*seed, size], dtype)
+                part = path.with_suffix(".part.npz")
+                np.savez(part, **encoded)
+                part.rename(path)
+            with np.load(path) as file:
+                self.parts[size] = {name: file[name] for name in file}
+
+    @staticmethod
+    def encode(
+        vae: TemporalVAE, source: Source, count: int, size: int, frames: int, seed: list[int], dtype: torch.dtype
+    ) -> dict[str, np.ndarray]:
+        """Latents in half precision, mattes and confidence as bytes."""
+        device = next(vae.parameters()).device
+        collected: dict[str, list[np.ndarray]] = {"known": [], "wanted": [], "alpha": [], "confidence": []}
+        for first in range(0, count, 8):
+            random = np.random.default_rng([*seed, first])
+            batch = source.batch(min(8, count - first), size, frames, random).to(device)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                latents = encode_batch(vae, batch)
+            for name in ("known", "wanted"):
+                collected[name].append(getattr(latents, name).half().cpu().numpy())
+            for name in ("alpha", "confidence"):
+                collected[name].append((getattr(latents, name) * 255).round().byte().cpu().numpy())
+        return {name: np.concatenate(pieces) for name, pieces in collected.items()}
+
+    def batch(self, count: int, size: int, frames: int, random: np.random.Generator) -> EncodedBatch:
+        """``count`` of them, of ``size`` pixels; ``frames`` is theirs."""
+        del frames
+        parts = self.parts[size]
+        picked = random.integers(len(parts["known"]), size=count)
+        known, wanted = (torch.from_numpy(parts[name][picked]).float() for name in ("known", "wanted"))
+        alpha, confidence = (torch.from_numpy(parts[name][picked]).float() / 255 for name in ("alpha", "confidence"))
+        return EncodedBatch(known, wanted, alpha, confidence)

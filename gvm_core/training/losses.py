@@ -1,0 +1,84 @@
+"""What training asks of latents and mattes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Parts = dict[str, Tensor]
+
+
+def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
+    """Mean of ``error`` where ``weight`` (broadcast against it) is 1; nothing where it is 0."""
+    weight = weight.expand_as(error)
+    return (error * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def latent_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared error of latents ``[B, T, C, h, w]``, with ``weight`` ``[B, T, 1, H, W]`` brought to their size."""
+    small = F.adaptive_avg_pool2d(weight.flatten(0, 1), (wanted.shape[-2], wanted.shape[-1]))
+    return weighted_mean((predicted - wanted).square(), small.unflatten(0, weight.shape[:2]))
+
+
+def laplacian_loss(predicted: Tensor, wanted: Tensor, weight: Tensor, levels: int = 5) -> Tensor:
+    """L1 between Laplacian pyramids, each level counted twice as much as the finer one.
+
+    As in Niklaus and Liu, Context-aware Synthesis for Video Frame Interpolation (2018), with pooling as the filter.
+
+    Args:
+        predicted: ``[B, T, 1, H, W]``.
+        wanted: The same shape.
+        weight: The same shape: 1 where the truth is known.
+        levels: Levels of the pyramid; fewer where the picture is too small.
+    """
+    difference, weight = (predicted - wanted).flatten(0, 1), weight.flatten(0, 1)
+    total = difference.new_zeros(())
+    for level in range(levels):
+        height, width = difference.shape[-2:]
+        if level == levels - 1 or min(height, width) < 2:
+            return total + 2**level * weighted_mean(difference.abs(), weight)
+        coarse = F.avg_pool2d(difference, 2, ceil_mode=True)
+        fine = difference - F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+        total = total + 2**level * weighted_mean(fine.abs(), weight)
+        difference, weight = coarse, F.avg_pool2d(weight, 2, ceil_mode=True)
+    return total
+
+
+def gradient_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute difference of horizontal and of vertical differences."""
+    difference = predicted - wanted
+    across = weighted_mean(difference.diff(dim=-1).abs(), weight[..., 1:])
+    return across + weighted_mean(difference.diff(dim=-2).abs(), weight[..., 1:, :])
+
+
+def matte_losses(predicted: Tensor, alpha: Tensor, weight: Tensor) -> Parts:
+    """The losses on decoded mattes, each by its name in a configuration."""
+    return {
+        "l1": weighted_mean((predicted - alpha).abs(), weight),
+        "laplacian": laplacian_loss(predicted, alpha, weight),
+        "gradient": gradient_loss(predicted, alpha, weight),
+    }
+
+
+def autoencoder_losses(returned: Tensor, clips: Tensor, latents: Tensor) -> Parts:
+    """How badly pictures (the first half of the batch) and mattes (the second) came back.
+
+    Coarse scales count by themselves, or colour is learned last; soft pixels of mattes count five times, being few;
+    a weight on the latents' size keeps the encoder from shouting down the noise that is put on them.
+    """
+    difference = returned - clips
+    coarse = sum(F.avg_pool2d(difference.flatten(0, 1), k).abs().mean() for k in (4, 16))
+    images, mattes = difference.chunk(2)
+    truth = clips.chunk(2)[1]
+    soft = ((truth > 0.02) & (truth < 0.98)).float()
+    rgb, matte = images.abs().mean(), (mattes.abs() * (1 + 4 * soft)).mean()
+    edges = gradient_loss(*(part[:, :, :1] for part in (returned.chunk(2)[1], truth, torch.ones_like(truth))))
+    size = latents.square().mean()
+    return {
+        "loss": rgb + matte + coarse + 0.5 * edges + 1e-3 * size,
+        "rgb": rgb,
+        "alpha": mattes.abs().mean(),
+        "soft": (mattes.abs() * soft).sum() / soft.sum().clamp(min=1),
+        "size": size,
+    }

@@ -1,0 +1,119 @@
+"""Training clips from real footage and rough masks: labels where they can be believed, and nowhere else.
+
+The masks come from a segmenter, a person or a matting model; what makes them labels is what is left out. Soft and
+doubtful edges are not believed; neither is what a mask does that the picture does not, from one frame to the next;
+stretches in which that is much of it are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InputError
+from ..metrics import carried
+
+Labeller = Callable[[Iterable[Tensor]], Iterable[Tensor]]
+"""Frames ``[3, H, W]`` (sRGB 0..1) in, a mask or matte ``[1, H, W]`` (0..1) for each out, in order."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What is not believed.
+
+    Attributes:
+        edge: Width of the doubtful band on each side of a mask's edge, as a share of the frame's shorter side.
+        soft: Values between this and 1 less this are doubtful.
+        change: A mask that differs by more than this from the last one, carried along by the picture's motion, is
+            doubtful there.
+        most: A frame of which more than this share of the subject is doubtful by its change is dropped.
+        least: Stretches of fewer frames than this are dropped.
+    """
+
+    edge: float = 0.01
+    soft: float = 0.02
+    change: float = 0.25
+    most: float = 0.15
+    least: int = 8
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.edge < 0.5 and 0 <= self.soft < 0.5 and 0 < self.change <= 1 and 0 < self.most <= 1):
+            raise InputError("edge and soft must be in 0..0.5, change and most above 0 and at most 1")
+        if self.least < 1:
+            raise InputError("the least length must be at least 1 frame")
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """One frame with its pseudo-label.
+
+    Attributes:
+        index: Of the frame in its clip.
+        image: ``[3, H, W]``, sRGB 0..1.
+        alpha: ``[1, H, W]``, 0..1.
+        confidence: ``[1, H, W]``: 1 where alpha is believed, 0 where not.
+        steady: Whether the frame is fit to be trained on.
+    """
+
+    index: int
+    image: Tensor
+    alpha: Tensor
+    confidence: Tensor
+    steady: bool
+
+
+def label_frames(frames: Iterable[Tensor], masks: Iterable[Tensor], doubt: Doubt = Doubt()) -> Iterator[LabelledFrame]:
+    """Each frame with its mask as a label, and how far to believe it. Holds two frames.
+
+    Raises:
+        InputError: If a mask has another size than its frame, or there are fewer of them.
+    """
+    before: tuple[Tensor, Tensor] | None = None
+    given = iter(masks)
+    for index, image in enumerate(frames):
+        mask = next(given, None)
+        if mask is None:
+            raise InputError(f"there are only {index} masks for more frames")
+        if mask.shape[-2:] != image.shape[-2:]:
+            raise InputError(f"frame {index} is {list(image.shape[-2:])} and its mask {list(mask.shape[-2:])}")
+        alpha = mask[:1].float().clamp(0, 1)
+        confidence = believed(alpha, doubt)
+        steady = bool(((alpha > 0.5) & (confidence > 0)).any())  # a frame without a subject teaches what is missed
+        if before is not None:
+            moved, trusted = carried(before[0], image, before[1])
+            changed = trusted & ((moved - alpha).abs() > doubt.change)
+            confidence = confidence * ~changed
+            subject = ((alpha > 0.5) | (moved > 0.5)) & trusted
+            steady &= bool(changed.sum() <= doubt.most * subject.sum().clamp(min=1))
+        before = image, alpha
+        yield LabelledFrame(index, image, alpha, confidence, steady)
+
+
+def believed(alpha: Tensor, doubt: Doubt) -> Tensor:
+    """1 where alpha ``[1, H, W]`` is neither soft nor close to an edge, 0 elsewhere."""
+    doubtful = ((alpha > doubt.soft) & (alpha < 1 - doubt.soft)).float()
+    inside = (alpha > 0.5).float()
+    if reach := round(doubt.edge * min(alpha.shape[-2:])):
+        grow = lambda mask: F.max_pool2d(mask[None], 2 * reach + 1, 1, reach)[0]  # noqa: E731
+        doubtful = torch.maximum(grow(doubtful), grow(inside) * grow(1 - inside))
+    else:
+        doubtful = doubtful.clamp(0, 1)
+    return 1 - doubtful
+
+
+def steady_stretches(frames: Iterable[LabelledFrame], least: int) -> Iterator[list[LabelledFrame]]:
+    """Runs of at least ``least`` steady frames, each a clip of its own."""
+    stretch: list[LabelledFrame] = []
+    for frame in frames:
+        if frame.steady:
+            stretch.append(frame)
+            continue
+        if len(stretch) >= least:
+            yield stretch
+        stretch = []
+    if len(stretch) >= least:
+        yield stretch
