@@ -157,16 +157,33 @@ def flicker(alpha: Tensor, images: Tensor) -> Tensor:
         alpha: ``[T, 1, H, W]`` in 0..1.
         images: The frames, ``[T, 3, H, W]``, sRGB 0..1.
     """
-    optical_flow_ilk = optional("skimage.registration", "scikit-image").optical_flow_ilk
-    grey = images.float().mean(dim=1).cpu()
     values = [0.0]
     for before, now in pairwise(range(len(alpha))):
-        flow = torch.from_numpy(np.asarray(optical_flow_ilk(grey[now].numpy(), grey[before].numpy(), radius=5)))
-        carried = warp(torch.stack([alpha[before, 0].float().cpu(), grey[before]]), flow.float())
-        steady = (carried[1] - grey[now]).abs() < 0.05
-        change = (carried[0] - alpha[now, 0].float().cpu()).abs()
+        moved, steady = carried(images[before], images[now], alpha[before])
+        change = (moved - alpha[now].float().cpu()).abs()
         values.append(1e3 * float((change * steady).sum() / steady.sum().clamp(min=1)))
     return torch.tensor(values[: len(alpha)], dtype=torch.float64)
+
+
+def carried(before: Tensor, now: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """A matte carried along by the motion of the picture, and where that is to be trusted.
+
+    By dense optical flow (Le Besnerais and Champagnat's iterative Lucas-Kanade). Needs scikit-image.
+
+    Args:
+        before: The earlier frame ``[3, H, W]``, sRGB 0..1.
+        now: The later one.
+        alpha: The earlier one's matte ``[1, H, W]``, 0..1.
+
+    Returns:
+        The matte as it should be in the later frame, ``[1, H, W]``, and a mask of the same shape that is false where
+        the picture itself is not carried over well: ground that was uncovered, light that changed.
+    """
+    optical_flow_ilk = optional("skimage.registration", "scikit-image").optical_flow_ilk
+    grey = [frame.float().mean(dim=0, keepdim=True).cpu() for frame in (before, now)]
+    flow = torch.from_numpy(np.asarray(optical_flow_ilk(grey[1][0].numpy(), grey[0][0].numpy(), radius=5)))
+    layers = warp(torch.cat([alpha.float().cpu(), grey[0]]), flow.float())
+    return layers[:1], (layers[1:] - grey[1]).abs() < 0.05
 
 
 def warp(layers: Tensor, flow: Tensor) -> Tensor:

@@ -7,15 +7,22 @@ stretches in which that is much of it are dropped.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, MediaError
+from ..host.base import Host
+from ..media.sequence import SequenceWriter
 from ..metrics import carried
+from ..models.weights import MattingModel
+from ..pipeline import MattingPipeline
+from ..settings import MatteSettings
+from .pairs import CONFIDENCE
 
 Labeller = Callable[[Iterable[Tensor]], Iterable[Tensor]]
 """Frames ``[3, H, W]`` (sRGB 0..1) in, a mask or matte ``[1, H, W]`` (0..1) for each out, in order."""
@@ -105,15 +112,64 @@ def believed(alpha: Tensor, doubt: Doubt) -> Tensor:
     return 1 - doubtful
 
 
-def steady_stretches(frames: Iterable[LabelledFrame], least: int) -> Iterator[list[LabelledFrame]]:
-    """Runs of at least ``least`` steady frames, each a clip of its own."""
-    stretch: list[LabelledFrame] = []
+def write_labels(folder: Path, name: str, frames: Iterable[LabelledFrame], least: int) -> Iterator[int]:
+    """Write every stretch of at least ``least`` steady frames as a clip ``NAME_0000`` with ``com``, ``pha``, ``conf``.
+
+    A clip is named after its first frame, and has its name only once it is whole. Yields the number of frames seen.
+
+    Raises:
+        MediaError: If a clip of that name is there already.
+    """
+    stretch: Stretch | None = None
     for frame in frames:
         if frame.steady:
-            stretch.append(frame)
-            continue
-        if len(stretch) >= least:
-            yield stretch
-        stretch = []
-    if len(stretch) >= least:
-        yield stretch
+            stretch = stretch or Stretch(folder, f"{name}_{frame.index:04}")
+            stretch.write(frame)
+        elif stretch:
+            stretch.close(least)
+            stretch = None
+        yield frame.index + 1
+    if stretch:
+        stretch.close(least)
+
+
+class Stretch:
+    """A clip in the making, under a hidden name.
+
+    Args:
+        folder: Where clips go.
+        name: Of this one.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.final, self.part = folder / name, folder / f".{name}.part"
+        if self.final.exists():
+            raise MediaError(f"{self.final} is there already; choose another folder, or remove it")
+        if self.part.exists():
+            shutil.rmtree(self.part)  # what a stopped run left
+        self.writers = {each: SequenceWriter(self.part / each, "{:04}".format) for each in ("com", "pha", CONFIDENCE)}
+        self.count = 0
+
+    def write(self, frame: LabelledFrame) -> None:
+        """Add a frame."""
+        for writer, picture in zip(self.writers.values(), (frame.image, frame.alpha, frame.confidence), strict=True):
+            writer.write(picture)
+        self.count += 1
+
+    def close(self, least: int) -> None:
+        """Give the clip its name, or drop it if it is too short."""
+        if self.count >= least:
+            self.part.rename(self.final)
+        else:
+            shutil.rmtree(self.part)
+
+
+def model_labeller(model: MattingModel, settings: MatteSettings, host: Host) -> Labeller:
+    """A matting model as labeller: the released one, say, for footage nobody has masks of."""
+    pipeline = MattingPipeline(model, settings, host)
+
+    def label(frames: Iterable[Tensor]) -> Iterator[Tensor]:
+        for clip in pipeline.stream(frames):
+            yield from clip.data
+
+    return label

@@ -1,0 +1,243 @@
+"""Training: what a user loses here is a night of computing, or a model that learned something else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import TINY_UNET, TINY_VAE
+
+from gvm_core import load_model
+from gvm_core.errors import InputError
+from gvm_core.models.lora import read_lora
+from gvm_core.training import train
+from gvm_core.training.config import Stage, TrainingConfig, bundled_configs, read_config
+from gvm_core.training.dataset import Batch, ClipPool, Clips, draw_layers
+from gvm_core.training.encoded import encode_batch
+from gvm_core.training.labelled import Mixture
+from gvm_core.training.layers import begin_still, is_temporal, still
+from gvm_core.training.losses import gradient_loss, laplacian_loss, latent_loss, matte_losses
+from gvm_core.training.train import Training
+
+
+@pytest.fixture(scope="module")
+def pool():
+    clips = Clips(count=3, size=32, frames=4)
+    return ClipPool(np.stack([draw_layers(clips, number) for number in range(3)]))
+
+
+def config(*stages, **more):
+    return TrainingConfig(unet=TINY_UNET, vae=TINY_VAE, stages=stages, **more)
+
+
+def stage(name="s", **changes):
+    return Stage(**{"name": name, "sizes": (32,), "batch": 2, "steps": 4, "rate": 1e-3, **changes})
+
+
+def losses(folder):
+    rows = [line.split(",", 3) for line in (folder / "losses.csv").read_text().splitlines()]
+    return [(row[0], row[1], row[3]) for row in rows]
+
+
+class KilledError(Exception):
+    pass
+
+
+STAGES = {
+    "vae": stage(network="vae", frames=2, steps=5),
+    "vae in time": stage(network="vae", learn="temporal", frames=2, steps=5),
+    "still": stage(still=True, steps=5, encoded=4),
+    "spatial": stage(learn="spatial", frames=2, steps=5, checkpointing=True),
+    "flow": stage(objective="flow", frames=2, sizes=(32, 24), steps=5),
+    "pixels": stage(frames=2, steps=5, decoded=16, losses={"latent": 0.3, "l1": 1.0, "laplacian": 0.1, "gradient": 0.5}),
+    "lora": stage(learn="lora", rank=4, steps=5, losses={"latent": 1.0, "l1": 1.0}),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(name, dtype, pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "KEEP_EVERY", 2)
+    monkeypatch.setattr(train, "SHOW_EVERY", 1)
+    wanted = config(stage("before", steps=2, frames=2), STAGES[name])
+    whole = Training(tmp_path / "whole", wanted, lambda _: pool, dtype=dtype)
+    result = whole.run()
+
+    def kill(done, _):
+        if done == 6:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        Training(tmp_path / "parts", wanted, lambda _: pool, dtype=dtype, progress=kill).run()
+    again = Training(tmp_path / "parts", wanted, lambda _: pool, dtype=dtype)
+    assert again.run().name == result.name
+    rows = dict.fromkeys(losses(tmp_path / "parts"))  # the step after the checkpoint is in the table twice, alike
+    assert list(rows) == losses(tmp_path / "whole")
+    for a, b in ((whole.unet, again.unet), (whole.vae, again.vae)):
+        assert all(torch.equal(x, b.state_dict()[key]) for key, x in a.state_dict().items())
+    kept = [tmp_path / each / "lora.safetensors" for each in ("whole", "parts")]
+    assert name != "lora" or kept[0].read_bytes() == kept[1].read_bytes()
+    assert (tmp_path / "whole" / "samples" / f"1_s_{5:06}.png").stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "learns"),
+    [
+        ({"learn": "spatial"}, lambda name: not is_temporal(name)),
+        ({"learn": "temporal"}, is_temporal),
+        ({"still": True, "frames": 1}, lambda name: not is_temporal(name)),
+        ({"learn": "all"}, lambda name: True),
+    ],
+)
+def test_what_is_frozen_stays_frozen(changes, learns, pool, tmp_path):
+    training = Training(tmp_path, config(stage(**{"frames": 2, **changes})), lambda _: pool)
+    before = {name: value.clone() for name, value in training.unet.state_dict().items()}
+    fixed = {name: value.clone() for name, value in training.vae.state_dict().items()}
+    training.run()
+    after = training.unet.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed and all(learns(name) for name in changed)
+    assert all(torch.equal(value, training.vae.state_dict()[name]) for name, value in fixed.items())
+
+
+def test_a_new_network_may_learn_from_single_frames_without_its_layers_over_time(tmp_path, pool):
+    training = Training(tmp_path, config(stage()), lambda _: pool)
+    latents = torch.randn(2, 3, 2 * TINY_VAE["latent_channels"], 8, 8)
+    with torch.no_grad():
+        full = training.unet(latents, torch.tensor(999))
+        with still(training.unet):
+            single = training.unet(latents, torch.tensor(999))
+        again = training.unet(latents, torch.tensor(999))
+    torch.testing.assert_close(single, full, rtol=0, atol=1e-5)
+    assert torch.equal(full, again)
+    with torch.no_grad():
+        for name, parameter in training.unet.named_parameters():
+            if is_temporal(name):
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        assert (training.unet(latents, torch.tensor(999)) - single).abs().max() > 1e-3
+
+
+def test_a_lora_halves_the_error_on_the_users_clips_and_loads_like_any_other(pool, tmp_path):
+    one = ClipPool(pool.layers[:1], closest=1.0)
+    wanted = TrainingConfig(start="demo", stages=(stage(learn="lora", rank=8, steps=60, rate=1e-2, sizes=(32,)),))
+    training = Training(tmp_path, wanted, lambda _: one)
+    before = {name: value.clone() for name, value in training.unet.state_dict().items()}
+    path = training.run()
+    assert not (tmp_path / "model").exists()
+    assert all(torch.equal(value, training.unet.state_dict()[name]) for name, value in before.items())
+    batch = encode_batch(training.vae, one.batch(6, 32, 1, np.random.default_rng(5)))
+
+    def error(model):
+        known = torch.cat([torch.zeros_like(batch.known), batch.known], dim=2)
+        with torch.no_grad():
+            return float((model.unet(known, torch.tensor(999)) - batch.wanted).square().mean())
+
+    model = load_model("demo")
+    plain = error(model)
+    model.apply_lora(path)
+    assert error(model) < 0.5 * plain
+    assert all(update.scale == 1 for update in read_lora(path).values())
+
+
+def test_flow_matching_gives_back_the_matte_when_the_velocity_is_right(pool, tmp_path):
+    training = Training(tmp_path, config(stage(objective="flow")), lambda _: pool)
+    batch = encode_batch(training.vae, pool.batch(2, 32, 2, np.random.default_rng(0)))
+    inputs = []
+
+    def velocity(latents, timestep):
+        inputs.append((latents, timestep))
+        channels = latents.shape[2] // 2
+        sigma = timestep[:, None, None, None, None] / 1000
+        return (latents[:, :, :channels] - batch.wanted) / sigma
+
+    training.unet.forward = velocity
+    parts = training.unet_losses(replace(stage(objective="flow"), losses={"latent": 1.0, "l1": 1.0}), batch)
+    returned = training.vae.decode_alpha(batch.wanted)
+    assert parts["latent"] < 1e-6
+    torch.testing.assert_close(parts["l1"], (returned - batch.alpha).abs().mean(), rtol=1e-3, atol=1e-4)
+    assert torch.equal(inputs[0][0][:, :, TINY_VAE["latent_channels"] :], batch.known)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 3), st.integers(5, 40), st.integers(5, 40), st.integers(0, 99))
+def test_losses_vanish_where_nothing_differs_and_where_nothing_is_believed(frames, height, width, seed):
+    random = torch.Generator().manual_seed(seed)
+    a, b = (torch.rand(2, frames, 1, height, width, generator=random) for _ in range(2))
+    everywhere, nowhere = torch.ones_like(a), torch.zeros_like(a)
+    for loss in (laplacian_loss, gradient_loss, latent_loss):
+        assert float(loss(a, a, everywhere)) == 0
+        assert float(loss(a, b, everywhere)) > 0
+        assert float(loss(a, b, nowhere)) == 0
+    left = everywhere.clone()
+    left[..., width // 2 :] = 0
+    changed = torch.where(left > 0, a, b)
+    assert float(matte_losses(changed, a, left)["l1"]) == 0
+    assert float(latent_loss(changed, a, left)) == 0
+
+
+def test_drawn_batches_are_decided_by_the_seed_and_stay_in_range(pool):
+    photographs = (torch.rand(3, 50, 40),)
+    for source in (pool, ClipPool(pool.layers, photographs, 0.3), Mixture(pool, ClipPool(pool.layers, photographs))):
+        a, b, other = (source.batch(3, 24, 2, np.random.default_rng(seed)) for seed in (1, 1, 2))
+        assert isinstance(a, Batch) and torch.equal(a.images, b.images) and torch.equal(a.alpha, b.alpha)
+        assert not torch.equal(a.images, other.images)
+        assert a.images.shape == (3, 2, 3, 24, 24) and a.alpha.shape == a.confidence.shape == (3, 2, 1, 24, 24)
+        assert a.images.min() >= 0 and a.images.max() <= 1 and a.alpha.min() >= 0 and a.alpha.max() <= 1
+
+
+def test_half_of_the_batches_show_the_subject_before_what_it_was_drawn_with(pool):
+    """Its own shadows and spilt light: the composite of a clip's own layers is among the batches."""
+    clean = ClipPool(pool.layers, closest=1.0)
+    layers = torch.from_numpy(pool.layers[:, 0]).float() / 255
+    own = layers[:, :3] + layers[:, 4:] * (1 - layers[:, 3:4])
+    found = sum(
+        min(float((clean.batch(1, 32, 1, np.random.default_rng(i)).alpha[0, 0] - a).abs().mean()) for a in layers[:, 3:4])
+        < 0.01
+        for i in range(8)
+    )
+    assert own.shape == (3, 3, 32, 32) and found
+
+
+@pytest.mark.parametrize("name", bundled_configs())
+def test_every_bundled_configuration_can_be_read(name):
+    assert read_config(name).stages
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ('{"stages": []}', "at least one stage"),
+        ("[]", "no training configuration"),
+        ("{", "no training configuration"),
+        ('{"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1, "size": 3}]}', "knows no 'size'"),
+        ('{"stages": [{"name": "a", "sizes": [64], "batch": 0, "steps": 1, "rate": 1}]}', "above 0"),
+        ('{"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1}]}', "from scratch needs"),
+        ('{"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1, "learn": "x"}]}', "one of all"),
+        ('{"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1, "losses": {"x": 1}}]}', "no loss"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused_before_anything_runs(content, hint, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=hint):
+        read_config(str(path))
+
+
+def test_an_unknown_configuration_names_those_there_are():
+    with pytest.raises(InputError, match="demo-quick"):
+        read_config("nonsense")
+
+
+def test_new_layers_over_time_begin_as_doing_nothing():
+    from gvm_core.models.vae import TemporalVAE
+
+    torch.manual_seed(0)
+    vae = TemporalVAE(TINY_VAE)
+    begin_still(vae)
+    latents = torch.randn(1, 3, TINY_VAE["latent_channels"], 8, 8)
+    with torch.no_grad():
+        together = vae.decode(latents)
+        alone = torch.cat([vae.decode(latents[:, i : i + 1]) for i in range(3)], dim=1)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
