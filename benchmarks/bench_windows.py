@@ -20,8 +20,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gvm_core import Clip, MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
+from gvm_core.evaluation.cases import synthetic_cases
 from gvm_core.metrics import seam_score
-from gvm_core.training.synthesis import HELD_OUT_SEEDS, draw_clip
 from gvm_core.windows import crossfade, cut
 
 
@@ -47,7 +47,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=44)
     options = parser.parse_args()
     model, host = load_model("demo"), TorchHost("cpu")
-    clips = [draw_clip(HELD_OUT_SEEDS + 100 + i, (64, 64), options.frames) for i in range(options.clips)]
+    drawn = [
+        zip(*case.open(), strict=True) for case in synthetic_cases(("medium",), options.clips, 9, 128, options.frames)
+    ]
+    clips = [tuple(torch.stack(layer) for layer in layers) for layers in drawn]  # images and alpha
     cases = []
     for overlap in (0, 2, 4):
         plan = WindowPlan(8, overlap)
@@ -56,11 +59,11 @@ def main() -> None:
     for name, arrange, plan, decode_plan in cases:
         pipeline = MattingPipeline(model, MatteSettings(plan=plan, decode_plan=decode_plan), host)
         error, seam = 0.0, 0.0
-        for clip in clips:
-            fit, frames = pipeline.fit(clip.image)
+        for images, truth in clips:
+            fit, frames = pipeline.fit(images)
             latents = list(pipeline.encode(frames))
             alpha = torch.cat([part.data for part in pipeline.finish(arrange(pipeline, latents), fit)])
-            difference = alpha - clip.alpha
+            difference = alpha - truth
             change = difference.diff(dim=0).abs().mean(dim=(1, 2, 3))
             at = plan.joins(options.frames) | decode_plan.joins(options.frames)
             error += 1e3 * float(difference.abs().mean()) / len(clips)

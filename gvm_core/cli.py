@@ -1,4 +1,4 @@
-"""The command line: ``python -m gvm_core matte | fetch | synthesize | evaluate | train``. The one module that prints."""
+"""The command line, ``python -m gvm_core COMMAND``: see `parser`. The one module that prints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 
 from .errors import GVMError, InputError
 from .host.torch_host import TorchHost, fastest_device, suitable_dtype
-from .models.weights import load_model, released_folder
+from .models.weights import MattingModel, load_model, released_folder
 from .pipeline import MattingPipeline
 from .settings import MatteSettings
 from .windows import WindowPlan, trim
@@ -112,16 +112,35 @@ def parser() -> argparse.ArgumentParser:
         "--degrade", type=float, default=0.0, help="what cameras do to com/: 1 is ordinary, 2 is bad"
     )
 
-    train = commands.add_parser("train", help="train the small demo model from nothing")
+    label = commands.add_parser("label", help="make training clips of real footage and rough masks")
+    label.set_defaults(run=run_label)
+    label.add_argument("input", type=Path, nargs="+", help="videos, or folders of pictures")
+    label.add_argument("output", type=Path, help="gets a folder for each steady stretch: com/ pha/ conf/")
+    label.add_argument(
+        "--masks", type=Path, help="folder with a mask video or folder of each clip's name; or use --model"
+    )
+    label.add_argument(
+        "--model", default="gvm", help="the model that labels where there are no masks: gvm, demo, folder"
+    )
+    label.add_argument("--edge", type=float, default=0.01, help="doubtful band about edges, share of the shorter side")
+    label.add_argument("--least", type=int, default=8, help="frames a stretch must have")
+    add_picture_options(label)
+
+    train = commands.add_parser("train", help="train a model, from nothing or from another, or a LoRA")
     train.set_defaults(run=run_train)
-    train.add_argument("output", type=Path, help="folder for checkpoints, losses and the finished model")
+    train.add_argument("output", type=Path, help="folder for checkpoints, losses, samples and the result")
+    train.add_argument("--config", default="demo", help="a JSON file, or one of demo, demo-quick, lora, paper")
+    train.add_argument("--start", help="a model folder, demo or gvm to begin from, in place of the configuration's")
+    train.add_argument("--clips", type=Path, action="append", default=[], help="a folder of clips with mattes (repeat)")
+    train.add_argument("--photographs", type=Path, help="a folder of pictures for backgrounds of drawn clips")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--threads", type=int, help="CPU threads to use")
+    train.add_argument("--device", help="cuda, mps, cpu; default: cuda if there is one")
     train.add_argument(
         "--precision",
         choices=["fp32", "bf16"],
         default="fp32",
-        help="bf16 takes half the time on processors with AVX-512 BF16 or AMX, and far longer on others",
+        help="bf16 takes half the time on processors with AVX-512 BF16 or AMX and on cards, far longer on others",
     )
     return top
 
@@ -162,12 +181,7 @@ def run_matte(options: argparse.Namespace) -> None:
         writer = open_matte(options.output, wanted, overwrite=options.overwrite)
         total = wanted.count
     model = load_model(options.model, dtype, None if options.lora == "none" else options.lora, options.lora_strength)
-    settings = replace(
-        settings,
-        short_edge=model.config.short_edge if options.short_edge is None else options.short_edge or None,
-        max_edge=model.config.max_edge if options.max_edge is None else options.max_edge or None,
-    )
-    pipeline = MattingPipeline(model, settings, TorchHost(device))
+    pipeline = MattingPipeline(model, sized(settings, options, model), TorchHost(device))
     first, last = pipeline.context(options.first, options.last)
     progress = Progress(total)
     with open_frames(options.input, first, last) as reader, writer, closing(pipeline.stream(reader, first)) as clips:
@@ -178,6 +192,15 @@ def run_matte(options: argparse.Namespace) -> None:
         if not progress.done:
             raise InputError(f"{options.input} has no frame {options.first}")
     print(f"\n{progress.done} frames matted with {model.config.name} -> {options.output}", file=sys.stderr)
+
+
+def sized(settings: MatteSettings, options: argparse.Namespace, model: MattingModel) -> MatteSettings:
+    """``settings`` with the size asked for, or what suits the model."""
+    return replace(
+        settings,
+        short_edge=model.config.short_edge if options.short_edge is None else options.short_edge or None,
+        max_edge=model.config.max_edge if options.max_edge is None else options.max_edge or None,
+    )
 
 
 def place(options: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
@@ -193,10 +216,12 @@ class Progress:
     Attributes:
         total: Frames to come, if known.
         done: Frames finished.
+        what: Is counted, if not frames.
     """
 
     total: int | None
     done: int = 0
+    what: str = "frames"
     started: float = field(default_factory=time.monotonic)
 
     def advance(self, frames: int) -> None:
@@ -208,8 +233,8 @@ class Progress:
             filled = min(30 * self.done // self.total, 30)
             line = f"[{'#' * filled}{'.' * (30 - filled)}] {self.done}/{self.total}  {left:.0f} s left"
         else:
-            line = f"{self.done} frames"
-        print(f"\r{line}  {rate:.2f} frames/s ", end="", file=sys.stderr, flush=True)
+            line = f"{self.done} {self.what}"
+        print(f"\r{line}  {rate:.2f} {self.what}/s ", end="", file=sys.stderr, flush=True)
 
 
 def run_fetch(options: argparse.Namespace) -> None:
@@ -307,10 +332,77 @@ def run_synthesize(options: argparse.Namespace) -> None:
     print(f"\n{len(names)} clips in {options.output}; python -m gvm_core evaluate folder reads them", file=sys.stderr)
 
 
+def run_label(options: argparse.Namespace) -> None:
+    """Label clip after clip and write what can be believed."""
+    from .media import open_frames
+    from .training.pseudo import Doubt, label_frames, model_labeller, write_labels
+
+    doubt, wanted = Doubt(edge=options.edge, least=options.least), options.input
+    names = [path.stem for path in wanted]
+    if len(set(names)) < len(names):
+        raise InputError("two clips have the same name; rename one, or their labels would be mixed")
+    masks = [mask_of(options.masks, path.stem) for path in wanted] if options.masks else []
+    labeller = None
+    if not masks:
+        device, dtype = place(options)
+        model = load_model(options.model, dtype)
+        settings = MatteSettings(plan=WindowPlan(options.window, options.overlap))
+        labeller = model_labeller(model, sized(settings, options, model), TorchHost(device))
+    for number, path in enumerate(wanted):
+        with ExitStack() as stack:
+            frames = stack.enter_context(open_frames(path))
+            if labeller:
+                given = labeller(stack.enter_context(open_frames(path)))
+            else:
+                given = (mask[:1] for mask in stack.enter_context(open_frames(masks[number])))
+            progress = Progress(frames.count)
+            for _ in write_labels(options.output, path.stem, label_frames(frames, given, doubt), doubt.least):
+                progress.advance(1)
+    kept = [path for path in options.output.glob("*") if path.name[0] != "."] if options.output.is_dir() else []
+    print(f"\n{len(kept)} clips in {options.output}; train --clips reads them", file=sys.stderr)
+
+
+def mask_of(folder: Path, name: str) -> Path:
+    """The video or folder of masks that goes with the clip ``name``."""
+    found = [path for path in folder.glob("*") if path.stem == name or (path.is_dir() and path.name == name)]
+    if len(found) != 1:
+        raise InputError(f"{folder} needs one video or folder called {name}; it holds {len(found)}")
+    return found[0]
+
+
 def run_train(options: argparse.Namespace) -> None:
-    """Train the demo model, or go on where it stopped."""
-    from .training.train import train
+    """Train what the configuration says, or go on where it stopped."""
+    from .training.config import read_config
+    from .training.dataset import read_photographs
+    from .training.pairs import find_labelled
+    from .training.sources import stage_source
+    from .training.team import assemble
+    from .training.train import Training
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    print(f"the model is in {train(options.output, seed=options.seed, dtype=PRECISIONS[options.precision])}")
+    config = read_config(options.config)
+    if options.start:
+        config = replace(config, start=options.start)
+    labelled = [clip for folder in options.clips for clip in find_labelled(folder)]
+    photographs = read_photographs(options.photographs)
+    bar: list[Progress] = []
+
+    def drawn(done: int) -> None:
+        print(f"\r{done} clips drawn ", end="", file=sys.stderr, flush=True)
+
+    def show(done: int, total: int) -> None:
+        if not bar:
+            bar.append(Progress(total - done + 1, what="steps"))
+        bar[0].advance(1)
+
+    training = Training(
+        options.output,
+        config,
+        lambda stage: stage_source(stage, options.output / "pools", labelled, photographs, drawn),
+        options.seed,
+        PRECISIONS[options.precision],
+        assemble(options.device),
+        show,
+    )
+    print(f"\nthe result is {training.run()}")

@@ -52,12 +52,20 @@ def gradient_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
     return across + weighted_mean(difference.diff(dim=-2).abs(), weight[..., 1:, :])
 
 
+def coherence_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute difference of the changes from frame to frame; nothing for single frames."""
+    if predicted.shape[1] < 2:
+        return predicted.new_zeros(())
+    return weighted_mean((predicted - wanted).diff(dim=1).abs(), weight[:, 1:])
+
+
 def matte_losses(predicted: Tensor, alpha: Tensor, weight: Tensor) -> Parts:
     """The losses on decoded mattes, each by its name in a configuration."""
     return {
         "l1": weighted_mean((predicted - alpha).abs(), weight),
         "laplacian": laplacian_loss(predicted, alpha, weight),
         "gradient": gradient_loss(predicted, alpha, weight),
+        "coherence": coherence_loss(predicted, alpha, weight),
     }
 
 

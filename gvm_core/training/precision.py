@@ -1,4 +1,4 @@
-"""Training in bfloat16: half the time of float32 on processors and cards made for it."""
+"""What training trips over on a processor, in bfloat16 most of all: half the time of float32 where it is made for it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class TemporalConv(nn.Conv3d):
         return filtered.unflatten(3, input.shape[3:])
 
 
-def fit_for_bfloat16(network: nn.Module) -> None:
-    """Exchange the layers of ``network`` that bfloat16 training trips over. Weights and their names stay."""
+def fit_for_cpu(network: nn.Module) -> None:
+    """Exchange the layers of ``network`` that training on a CPU trips over. Weights and their names stay."""
     for module in network.modules():
         if type(module) is nn.GroupNorm:
             module.__class__ = FloatGroupNorm

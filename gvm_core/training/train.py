@@ -30,7 +30,7 @@ from .layers import is_temporal, still
 from .lora import LORA_FILE, add_lora, bare_state, set_weights, take_out_lora, write_lora
 from .losses import Parts, autoencoder_losses, latent_loss, matte_losses
 from .output import sample_sheet, write_model
-from .precision import fit_for_bfloat16
+from .precision import fit_for_cpu
 from .start import starting_networks
 from .team import Team
 
@@ -90,8 +90,8 @@ class Training:
         self.unet, self.vae, self.config = starting_networks(config)
         for network in (self.unet, self.vae):
             network.to(self.team.device)
-            if dtype == torch.bfloat16 and self.team.device.type == "cpu":
-                fit_for_bfloat16(network)
+            if self.team.device.type == "cpu":
+                fit_for_cpu(network)
 
     def run(self) -> Path:
         """Run all stages, going on from the folder's checkpoint if there is one.

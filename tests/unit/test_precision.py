@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from gvm_core.training.precision import fit_for_bfloat16
+from gvm_core.training.precision import fit_for_cpu
 
 
 def layers():
@@ -15,7 +15,7 @@ def layers():
 
 def test_exchanged_layers_compute_the_same_and_keep_their_names():
     plain, fitted = layers(), layers()
-    fit_for_bfloat16(fitted)
+    fit_for_cpu(fitted)
     clip = torch.randn(2, 8, 2, 6, 5)
     assert torch.allclose(plain(clip), fitted(clip), atol=1e-5)
     assert plain.state_dict().keys() == fitted.state_dict().keys() and type(fitted[2]) is nn.Conv3d
@@ -23,7 +23,7 @@ def test_exchanged_layers_compute_the_same_and_keep_their_names():
 
 def test_gradients_over_time_are_close_to_those_in_full_precision():
     plain, fitted = layers()[:2], layers()[:2]
-    fit_for_bfloat16(fitted)
+    fit_for_cpu(fitted)
     clip = torch.randn(4, 8, 2, 16, 16)
     plain(clip).square().mean().backward()
     with torch.autocast("cpu", torch.bfloat16):

@@ -51,7 +51,9 @@ STAGES = {
     "still": stage(still=True, steps=5, encoded=4),
     "spatial": stage(learn="spatial", frames=2, steps=5, checkpointing=True),
     "flow": stage(objective="flow", frames=2, sizes=(32, 24), steps=5),
-    "pixels": stage(frames=2, steps=5, decoded=16, losses={"latent": 0.3, "l1": 1.0, "laplacian": 0.1, "gradient": 0.5}),
+    "pixels": stage(
+        frames=2, steps=5, decoded=16, losses={"latent": 0.3, "l1": 1.0, "laplacian": 0.1, "gradient": 0.5}
+    ),
     "lora": stage(learn="lora", rank=4, steps=5, losses={"latent": 1.0, "l1": 1.0}),
 }
 
@@ -193,7 +195,10 @@ def test_half_of_the_batches_show_the_subject_before_what_it_was_drawn_with(pool
     layers = torch.from_numpy(pool.layers[:, 0]).float() / 255
     own = layers[:, :3] + layers[:, 4:] * (1 - layers[:, 3:4])
     found = sum(
-        min(float((clean.batch(1, 32, 1, np.random.default_rng(i)).alpha[0, 0] - a).abs().mean()) for a in layers[:, 3:4])
+        min(
+            float((clean.batch(1, 32, 1, np.random.default_rng(i)).alpha[0, 0] - a).abs().mean())
+            for a in layers[:, 3:4]
+        )
         < 0.01
         for i in range(8)
     )
@@ -215,7 +220,10 @@ def test_every_bundled_configuration_can_be_read(name):
         ('{"stages": [{"name": "a", "sizes": [64], "batch": 0, "steps": 1, "rate": 1}]}', "above 0"),
         ('{"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1}]}', "from scratch needs"),
         ('{"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1, "learn": "x"}]}', "one of all"),
-        ('{"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1, "losses": {"x": 1}}]}', "no loss"),
+        (
+            '{"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1, "losses": {"x": 1}}]}',
+            "no loss",
+        ),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused_before_anything_runs(content, hint, tmp_path):
