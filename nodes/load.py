@@ -19,6 +19,8 @@ from .sockets import GVMModel, schema
 FOLDER = "gvm"
 RELEASED = "gvm"
 DEMO = "demo"
+LORAS = "loras"
+AUTO, NONE = "auto", "none"
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -77,17 +79,29 @@ class GVMLoadModel(io.ComfyNode):
                         "default: switching it on says that you have read the licence notice in this node's description."
                     ),
                 ),
+                io.Combo.Input(
+                    "lora",
+                    options=[AUTO, NONE, *sorted(loras())],
+                    default=AUTO,
+                    optional=True,
+                    tooltip=(
+                        "A LoRA to merge in, from models/gvm/loras: one you trained on your own clips, say.\n"
+                        "auto: the one that lies beside the model's weights, if there is one. none: no LoRA.\nDefault auto."
+                    ),
+                ),
             ],
             outputs=[GVMModel.Output(display_name="model")],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model: str, precision: str, lora_strength: float, download: bool) -> io.NodeOutput:
+    def execute(
+        cls, model: str, precision: str, lora_strength: float, download: bool, lora: str = AUTO
+    ) -> io.NodeOutput:
         """Find, load, and put into ComfyUI's keeping."""
         folder = find_model(model) or obtain(model, download, cls.hidden.unique_id)
         dtype = suitable_dtype() if precision == "auto" else PRECISIONS[precision]
-        hosted: HostedModel = hand_over(load_model(folder, dtype, lora_strength=lora_strength))
+        hosted: HostedModel = hand_over(load_model(folder, dtype, find_lora(lora), lora_strength))
         return io.NodeOutput(hosted)
 
 
@@ -111,6 +125,24 @@ def installed() -> dict[str, Path]:
                 # Weights laid straight into the place, without a folder of their own, are the released ones.
                 found.setdefault(RELEASED if folder == place else folder.name, folder)
     return found
+
+
+def loras() -> dict[str, Path]:
+    """LoRA files in the folder ``loras`` of every registered place, by name; the first place wins."""
+    found: dict[str, Path] = {}
+    for place in map(Path, folder_paths.get_folder_paths(FOLDER)):
+        for file in sorted((place / LORAS).glob("*.safetensors")):
+            found.setdefault(file.name, file)
+    return found
+
+
+def find_lora(name: str) -> str | Path | None:
+    """What `load_model` takes for the LoRA called ``name``."""
+    if name in (AUTO, NONE):
+        return AUTO if name == AUTO else None
+    if (path := loras().get(name)) is None:
+        raise ModelError(f"there is no LoRA {name!r} any more; LoRAs are .safetensors files under models/gvm/loras")
+    return path
 
 
 def find_model(name: str) -> str | Path | None:

@@ -1,6 +1,10 @@
 """Training: what a user loses here is a night of computing, or a model that learned something else."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,3 +253,53 @@ def test_new_layers_over_time_begin_as_doing_nothing():
         together = vae.decode(latents)
         alone = torch.cat([vae.decode(latents[:, i : i + 1]) for i in range(3)], dim=1)
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+PAIR = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+from gvm_core.training.config import Stage, TrainingConfig
+from gvm_core.training.dataset import ClipPool
+from gvm_core.training.team import assemble
+from gvm_core.training.train import Training
+sys.path.insert(0, "tests")
+from support import TINY_UNET, TINY_VAE
+
+folder, layers = Path(sys.argv[1]), np.load(sys.argv[2])
+stage = Stage(name="s", sizes=(32,), batch=1, steps=3, rate=1e-3, frames=2)
+team = assemble("cpu")
+training = Training(folder, TrainingConfig(unet=TINY_UNET, vae=TINY_VAE, stages=(stage,)), lambda _: ClipPool(layers), team=team)
+training.run()
+torch.save(training.unet.state_dict(), folder / f"member{team.member}.pt")
+"""
+
+
+def test_processes_that_train_together_keep_the_same_weights(pool, tmp_path):
+    pytest.importorskip("accelerate")
+    script = tmp_path / "pair.py"
+    script.write_text(PAIR)
+    np.save(tmp_path / "layers.npy", pool.layers)
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    arguments = [*launch, str(script), str(tmp_path / "out"), str(tmp_path / "layers.npy")]
+    done = subprocess.run(arguments, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (torch.load(tmp_path / "out" / f"member{i}.pt", weights_only=True) for i in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    alone = Training(tmp_path / "alone", config(stage(batch=1, steps=3, frames=2)), lambda _: pool)
+    alone.run()
+    weights = alone.unet.state_dict()
+    assert any(not torch.equal(value, weights[name]) for name, value in first.items())  # the other's batches count
