@@ -22,7 +22,7 @@ from gvm_core.media import open_frames
 from gvm_core.post.composite import checker, over
 
 CLIPS, FRAMES, SIZE = 16, 16, 128
-MEASURED = 0.0624  # MAD of the bundled model, mean over the clips, when it was trained
+ASKED = 0.03  # MAD that the bundled model keeps below, mean over the clips
 SHEET_EDGE = 192
 
 
@@ -61,8 +61,10 @@ def main() -> int:
         f"  {out / 'contact_sheet.png'}  frame | matte | over a checkerboard | truth; last row a photograph\n"
         f"  {matte}\n  {composite}\n\nThe demo model is a demonstration, trained on drawings; it is not for production."
     )
-    if mad > 1.1 * MEASURED:
-        print(f"\nIt was {MEASURED} when the model was trained: the model, or the code that runs it, is another one.")
+    if mad > ASKED:
+        print(
+            f"\nIt was below {ASKED} when the model was trained: the model, or the code that runs it, is another one."
+        )
         return 1
     return 0
 

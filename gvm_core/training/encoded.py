@@ -70,7 +70,7 @@ class EncodedClips:
                 log.info("encoding %d clips of %d frames at %d px", count, stage.frames, size)
                 encoded = self.encode(vae, source, count, size, stage.frames, [*seed, size], dtype)
                 part = path.with_suffix(".part.npz")
-                np.savez(part, **encoded)
+                np.savez(part, allow_pickle=False, **encoded)
                 part.rename(path)
             with np.load(path) as file:
                 self.parts[size] = {name: file[name] for name in file}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -25,6 +26,10 @@ class Team:
         self.member = 0
         self.leads = True
 
+    def leader_first(self) -> AbstractContextManager[None]:
+        """Have the process that writes files go through the ``with`` block before the others do."""
+        return nullcontext()
+
     def share_gradients(self, weights: list[nn.Parameter]) -> None:
         """Give every process the mean of all processes' gradients."""
 
@@ -37,6 +42,10 @@ class AcceleratedTeam(Team):
         self.device = self.accelerator.device
         self.member = self.accelerator.process_index
         self.leads = self.accelerator.is_main_process
+
+    def leader_first(self) -> AbstractContextManager[None]:
+        """Have the process that writes files go through the ``with`` block before the others do."""
+        return self.accelerator.main_process_first()
 
     def share_gradients(self, weights: list[nn.Parameter]) -> None:
         """Give every process the mean of all processes' gradients, in one exchange."""

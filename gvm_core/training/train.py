@@ -53,7 +53,8 @@ class Average:
     def update(self, weights: dict[str, nn.Parameter], step: int) -> None:
         """Take in the weights after ``step`` steps; early steps count less long."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_([*self.weights.values()], [weights[name].detach() for name in self.weights], 1 - decay)
+        for name, value in self.weights.items():
+            value.lerp_(weights[name].detach(), 1 - decay)
 
 
 class Training:
@@ -118,7 +119,8 @@ class Training:
         """Optimise for one stage and leave the averaged weights in the network that learned."""
         stage = self.config.stages[index]
         torch.manual_seed(int(np.random.default_rng([self.seed, index]).integers(2**31)))
-        source = self.source_of(stage, index)
+        with self.team.leader_first():
+            source = self.source_of(stage, index)
         weights = self.learning(stage)
         optimizer = torch.optim.AdamW(weights.values(), stage.rate, betas=(0.9, 0.95), weight_decay=1e-3, fused=True)
         average = Average(weights)
