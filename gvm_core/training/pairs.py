@@ -110,9 +110,10 @@ def pair(name: str, group: str, pictures: Path, mattes: Path) -> LabelledClip:
     beside = pictures.parent / CONFIDENCE
     if beside.is_dir() and (sure := pictures_in(beside)):
         lists.append(sure)
-    if len({len(files) for files in lists}) != 1 or not lists[0]:
-        counts = ", ".join(str(len(files)) for files in lists)
-        raise InputError(f"{pictures} and {mattes} do not match: they hold {counts} pictures")
+    if len(lists[0]) != len(lists[1]) or not lists[0]:
+        raise InputError(f"{pictures} has {len(lists[0])} frames and {mattes} {len(lists[1])} mattes; they must match")
+    if len(lists[-1]) != len(lists[0]):
+        raise InputError(f"{beside} has {len(lists[-1])} pictures for {len(lists[0])} frames; they must match")
     frames, alphas, *confidence = map(tuple, lists)
     return LabelledClip(name, group, frames, alphas, *confidence)
 
