@@ -209,5 +209,5 @@ def test_folders_that_do_not_match_are_named(tmp_path):
         folder_cases(tmp_path)
     write(tmp_path / "p" / "original" / "x.jpg", disc(0).expand(3, -1, -1))
     (tmp_path / "p" / "mask").mkdir()
-    with pytest.raises(InputError, match=r"no truth for x\.jpg"):
+    with pytest.raises(InputError, match=r"no matte for x\.jpg"):
         folder_cases(tmp_path / "p")
