@@ -135,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--photographs", type=Path, help="a folder of pictures for backgrounds of drawn clips")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--threads", type=int, help="CPU threads to use")
+    train.add_argument("--workers", type=int, default=0, help="processes that prepare clips beside the card")
     train.add_argument("--device", help="cuda, mps, cpu; default: cuda if there is one")
     train.add_argument(
         "--precision",
@@ -404,5 +405,6 @@ def run_train(options: argparse.Namespace) -> None:
         PRECISIONS[options.precision],
         assemble(options.device),
         show,
+        options.workers,
     )
     print(f"\nthe result is {training.run()}")

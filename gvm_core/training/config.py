@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).with_name("configs")
 NETWORKS = ("vae", "unet")
 LEARN = ("all", "spatial", "temporal", "lora")
 OBJECTIVES = ("zeros", "flow")
-LOSSES = ("latent", "l1", "laplacian", "gradient", "coherence")
+LOSSES = ("latent", "l1", "soft", "laplacian", "gradient", "coherence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class Stage:
         steps: Optimiser steps.
         rate: Peak learning rate; it warms up over 100 steps and falls to a hundredth along a cosine.
         closest: The smallest part of a drawn clip that is cut out, as a share of its edge.
-        losses: Weight of each loss of the UNet, of ``latent``, ``l1``, ``laplacian``, ``gradient`` and ``coherence``.
-            All but the first need the decoder, which is most of a step.
+        losses: Weight of each loss of the UNet, of ``latent``, ``l1``, ``soft`` (L1 where alpha is neither 0 nor 1),
+            ``laplacian``, ``gradient`` and ``coherence``. All but the first need the decoder, which is most of a step.
         decoded: Edge in pixels of the random square that is decoded for those; 0 decodes everything.
         rank: Of the LoRA.
         clips: Drawn clips to learn from, beside the footage that is given.

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -57,8 +57,7 @@ class Clips:
         return str(random.choice(TIERS, p=np.array(self.tiers) / sum(self.tiers)))
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Clips to learn from.
 
     Attributes:
@@ -73,7 +72,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on ``device``."""
-        return Batch(self.images.to(device), self.alpha.to(device), self.confidence.to(device))
+        return Batch(*(part.to(device, non_blocking=True) for part in self))
 
 
 class Source(Protocol):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +17,7 @@ from .dataset import Batch, Source
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class EncodedBatch:
+class EncodedBatch(NamedTuple):
     """Latents, and what they were encoded from.
 
     Attributes:
@@ -35,7 +34,7 @@ class EncodedBatch:
 
     def to(self, device: torch.device) -> EncodedBatch:
         """The same on ``device``."""
-        return EncodedBatch(*(part.to(device) for part in (self.known, self.wanted, self.alpha, self.confidence)))
+        return EncodedBatch(*(part.to(device, non_blocking=True) for part in self))
 
 
 @torch.no_grad()

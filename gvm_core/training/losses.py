@@ -63,10 +63,16 @@ def matte_losses(predicted: Tensor, alpha: Tensor, weight: Tensor) -> Parts:
     """The losses on decoded mattes, each by its name in a configuration."""
     return {
         "l1": weighted_mean((predicted - alpha).abs(), weight),
+        "soft": weighted_mean((predicted - alpha).abs(), weight * soft_pixels(alpha)),
         "laplacian": laplacian_loss(predicted, alpha, weight),
         "gradient": gradient_loss(predicted, alpha, weight),
         "coherence": coherence_loss(predicted, alpha, weight),
     }
+
+
+def soft_pixels(alpha: Tensor) -> Tensor:
+    """1 where ``alpha`` is neither nothing nor all, 0 elsewhere."""
+    return ((alpha > 0.02) & (alpha < 0.98)).float()
 
 
 def autoencoder_losses(returned: Tensor, clips: Tensor, latents: Tensor) -> Parts:
@@ -79,7 +85,7 @@ def autoencoder_losses(returned: Tensor, clips: Tensor, latents: Tensor) -> Part
     coarse = sum(F.avg_pool2d(difference.flatten(0, 1), k).abs().mean() for k in (4, 16))
     images, mattes = difference.chunk(2)
     truth = clips.chunk(2)[1]
-    soft = ((truth > 0.02) & (truth < 0.98)).float()
+    soft = soft_pixels(truth)
     rgb, matte = images.abs().mean(), (mattes.abs() * (1 + 4 * soft)).mean()
     edges = gradient_loss(*(part[:, :, :1] for part in (returned.chunk(2)[1], truth, torch.ones_like(truth))))
     size = latents.square().mean()

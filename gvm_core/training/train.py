@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from ..sampling import LAST_TIMESTEP
@@ -27,6 +28,7 @@ from .config import Stage, TrainingConfig
 from .dataset import Batch, Source
 from .encoded import EncodedBatch, EncodedClips, encode_batch
 from .layers import is_temporal, still
+from .loader import Draw, Draws, draw_ahead
 from .lora import LORA_FILE, add_lora, bare_state, set_weights, take_out_lora, write_lora
 from .losses import Parts, autoencoder_losses, latent_loss, matte_losses
 from .output import sample_sheet, write_model
@@ -53,8 +55,8 @@ class Average:
     def update(self, weights: dict[str, nn.Parameter], step: int) -> None:
         """Take in the weights after ``step`` steps; early steps count less long."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in self.weights.items():
-            value.lerp_(weights[name].detach(), 1 - decay)
+        current = [weights[name].detach() for name in self.weights]
+        get_ema_multi_avg_fn(decay)([*self.weights.values()], current, None)
 
 
 class Training:
@@ -67,6 +69,7 @@ class Training:
         seed: Seeds weights, batches and noise.
         dtype: Precision of products and convolutions; weights and losses are float32.
         team: The processes that train together; alone by default.
+        workers: Processes that make batches ahead of time; with none, batches wait for each other. The same batches.
         progress: Called after every step with the number of steps done in all stages, and of all there are.
 
     Raises:
@@ -82,10 +85,11 @@ class Training:
         dtype: torch.dtype = torch.float32,
         team: Team | None = None,
         progress: Callable[[int, int], None] | None = None,
+        workers: int = 0,
     ) -> None:
         self.folder, self.config, self.sources = folder, config, sources
         self.seed, self.dtype, self.progress = seed, dtype, progress
-        self.team = team or Team()
+        self.team, self.workers = team or Team(), workers
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
         self.unet, self.vae, self.config = starting_networks(config)
@@ -131,12 +135,13 @@ class Training:
             set_weights(weights, resumed["learning"])
             first = resumed["step"]
         curve = Curve(self.folder / "losses.csv", stage)
+        draws = Draws(source, stage, [self.seed, index], self.team.member)
         with ExitStack() as layers:
             if stage.still:
                 layers.enter_context(still(self.unet))
                 layers.enter_context(still(self.vae))
-            for step in range(first, stage.steps):
-                parts = self.step(stage, index, step, source, weights, optimizer)
+            for step, draw in enumerate(draw_ahead(draws, first, self.workers, self.team.device), first):
+                parts = self.step(stage, step, draw, weights, optimizer)
                 average.update(weights, step)
                 self.after_step(stage, index, step + 1, source)
                 if self.team.leads:
@@ -173,20 +178,11 @@ class Training:
             self.show(stage, index, step, source)
 
     def step(
-        self,
-        stage: Stage,
-        index: int,
-        step: int,
-        source: Source,
-        weights: dict[str, nn.Parameter],
-        optimizer: torch.optim.Optimizer,
+        self, stage: Stage, step: int, draw: Draw, weights: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
     ) -> Parts:
-        """One step of the optimiser; everything random in it comes from its own number."""
-        common = np.random.default_rng([self.seed, index, step])
-        size = int(common.choice(stage.sizes))
-        random = np.random.default_rng([self.seed, index, step, self.team.member])
-        torch.manual_seed(int(random.integers(2**31)))
-        batch = source.batch(stage.batch, size, stage.frames, random).to(self.team.device)
+        """One step of the optimiser."""
+        torch.manual_seed(draw.seed)
+        batch = draw.batch.to(self.team.device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, stage)
         with torch.autocast(self.team.device.type, self.dtype, enabled=self.dtype != torch.float32):
@@ -310,17 +306,17 @@ class Curve:
     def __init__(self, table: Path, stage: Stage) -> None:
         self.table, self.stage = table, stage
         self.started = time.monotonic()
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor] = {}
         self.count = 0
 
     def add(self, step: int, parts: Parts) -> None:
         """Take in the losses of ``step``."""
         self.count += 1
         for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
         if step % SHOW_EVERY and step < self.stage.steps:
             return
-        means = {name: total / self.count for name, total in self.sums.items()}
+        means = {name: float(total) / self.count for name, total in self.sums.items()}
         self.sums, self.count = {}, 0
         seconds = time.monotonic() - self.started
         shown = " ".join(f"{name} {value:.4f}" for name, value in means.items())
