@@ -84,6 +84,11 @@ class Stage:
             raise InputError(f"{at}: clips of {self.clips.size} pixels are too small for {max(self.sizes)}")
 
     @property
+    def encodes(self) -> bool:
+        """Whether it changes the encoder, and with it what latents mean."""
+        return self.network == "vae" and self.learn != "temporal"
+
+    @property
     def pixels(self) -> bool:
         """Whether a loss needs decoded mattes."""
         return any(weight for name, weight in self.losses.items() if name != "latent")

@@ -156,13 +156,13 @@ class Training:
                 write_lora(self.folder / LORA_FILE, average.weights)
         else:
             set_weights(weights, average.weights)
-        if stage.network == "vae":
+        if stage.encodes:
             self.vae.scaling_factor = 1 / self.latent_spread(source, stage)
 
     def source_of(self, stage: Stage, index: int) -> Source:
         """Where the stage's batches come from."""
         source = self.sources(stage)
-        if stage.network == "vae":
+        if stage.encodes:
             self.vae.scaling_factor = 1.0
         elif stage.encoded:
             pools = self.folder / "pools"
