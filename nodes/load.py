@@ -65,7 +65,7 @@ class GVMLoadModel(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     tooltip=(
-                        "How much of the LoRA beside the weights (trained on hair) is merged in. 1 as trained, 0 "
+                        "How much of the LoRA is merged in: the released one was trained on hair. 1 as trained, 0 "
                         "without.\nDefault 1. No effect on models that have none."
                     ),
                 ),

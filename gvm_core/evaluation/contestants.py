@@ -18,6 +18,7 @@ from ..host.base import Host
 from ..models.weights import load_model, model_folder
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
+from ..training.studio.backdrop import blur
 from ..windows import WindowPlan
 
 WALKER_EDGE = 128
@@ -121,13 +122,8 @@ def random_walker(frames: Iterable[Tensor]) -> Iterator[Clip]:
 def blurred_mask(truths: Iterable[Tensor]) -> Iterator[Clip]:
     """The truth cut at one half and blurred by a hundredth of its height: the best that a segmentation can do."""
     for index, truth in enumerate(truths):
-        sigma = max(0.01 * truth.shape[-2], 1.0)
-        reach = round(3 * sigma)
-        taps = torch.exp(-torch.arange(-reach, reach + 1).square() / (2 * sigma**2))
-        taps = (taps / taps.sum()).view(1, 1, 1, -1)
-        binary = torch.nn.functional.pad((truth[None] > 0.5).float(), (reach,) * 4, mode="replicate")
-        across = torch.nn.functional.conv2d(binary, taps)
-        yield Clip(torch.nn.functional.conv2d(across, taps.transpose(2, 3)).clamp(0, 1), index)
+        binary = (truth > 0.5).float()
+        yield Clip(blur(binary, max(0.01 * truth.shape[-2], 1.0))[None].clamp(0, 1), index)
 
 
 BASELINES = {

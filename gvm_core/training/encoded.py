@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,11 +46,19 @@ def encode_batch(vae: TemporalVAE, batch: Batch) -> EncodedBatch:
     return EncodedBatch(known, wanted, batch.alpha, batch.confidence)
 
 
+def checksum(vae: TemporalVAE, batch: Batch) -> int:
+    """Differs where the encoder or the clips do."""
+    value = zlib.crc32(str(vae.scaling_factor).encode())
+    for tensor in (*vae.encoder.parameters(), *vae.quant_conv.parameters(), *batch):
+        value = zlib.crc32(tensor.detach().cpu().contiguous().numpy(), value)
+    return value
+
+
 class EncodedClips:
     """``stage.encoded`` clips, composed and encoded once: encoding is most of what a small UNet's step costs.
 
     Args:
-        folder: Where they are kept between runs.
+        folder: Where they are kept between runs, until the encoder or the clips are others.
         vae: Encodes.
         source: Where clips come from.
         stage: How many, how large, how long.
@@ -64,7 +73,8 @@ class EncodedClips:
         folder.mkdir(parents=True, exist_ok=True)
         for size in sorted(set(stage.sizes)):
             count = stage.encoded // len(set(stage.sizes))
-            path = folder / f"encoded_{stage.name}_{count}x{stage.frames}x{size}.npz"
+            example = source.batch(1, size, stage.frames, np.random.default_rng([*seed, size]))
+            path = folder / f"encoded_{count}x{stage.frames}x{size}_{checksum(vae, example):08x}.npz"
             if not path.exists():
                 log.info("encoding %d clips of %d frames at %d px", count, stage.frames, size)
                 encoded = self.encode(vae, source, count, size, stage.frames, [*seed, size], dtype)

@@ -245,7 +245,7 @@ class Training:
         if stage.pixels:
             cleaned, alpha, confidence = self.part(stage, cleaned, batch.alpha, batch.confidence)
             parts |= matte_losses(self.vae.decode_alpha(cleaned).float(), alpha, confidence)
-        return {"loss": sum(weight * parts[name] for name, weight in stage.losses.items()), **parts}  # type: ignore[dict-item]
+        return {"loss": torch.stack([weight * parts[name] for name, weight in stage.losses.items()]).sum(), **parts}
 
     def part(self, stage: Stage, latents: Tensor, *pictures: Tensor) -> tuple[Tensor, ...]:
         """A random square of latents ``[B, T, C, h, w]`` and the same of pictures ``[B, T, 1, H, W]``, to be decoded."""

@@ -36,6 +36,34 @@ def test_the_demo_and_the_users_models_can_be_chosen(pack):
     assert combo.options[:2] == ["demo", "gvm"] and {"tiny", "half"} <= set(combo.options)
 
 
+def test_a_lora_of_ones_own_can_be_chosen_and_is_merged(run, pack, tiny, core):
+    training = core("training.lora")
+    folder, name = tiny.model.config.folder, "my hair.safetensors"
+    weights = training.add_lora(core("models.weights").load_model(folder).unet, 2)
+    with torch.no_grad():
+        for weight in weights.values():
+            weight.copy_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    path = pack.elsewhere / "loras" / name
+    training.write_lora(path, weights)
+    combo = next(entry for entry in pack.nodes["GVMLoadModel"].GET_SCHEMA().inputs if entry.id == "lora")
+    assert combo.options == ["auto", "none", name]
+
+    batch = images(3)
+
+    def mask(**choice):
+        model = run("GVMLoadModel", model="tiny", precision="fp32", **choice)
+        return run("GVMMatte", model=model, images=batch, resolution="as the frames are")
+
+    host = core("host.torch_host").TorchHost("cpu")
+    merged = core("models.weights").load_model(folder, lora=path)
+    alpha = core("pipeline").MattingPipeline(merged, host=host).matte(batch.movedim(-1, 1))
+    assert (mask(lora=name) - alpha[:, 0]).abs().max() < 2e-5
+    assert torch.equal(mask(lora="none"), mask(lora=name, lora_strength=0.0))
+    assert (mask(lora="none") - alpha[:, 0]).abs().max() > 1e-3
+    with pytest.raises(Exception, match="there is no LoRA 'gone"):
+        mask(lora="gone.safetensors")
+
+
 def test_the_mask_is_the_cores_matte(run, tiny, core):
     batch = images(11)
     mask = run("GVMMatte", model=tiny, images=batch, resolution="as the frames are")
