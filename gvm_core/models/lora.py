@@ -21,6 +21,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 # peft writes lora_A and lora_B, older diffusers lora.down and lora.up; either may carry an adapter's name.
 PARTS = re.compile(r"^(?P<module>.+?)\.(?:lora_(?P<ab>[AB])|lora[._](?P<du>down|up))(?:\.\w+)?\.weight$")
+DEAF = ".attn2."
+"""Part of the names of attention to a text there is none of: nothing comes of it but a bias, which no LoRA changes."""
 PREFIXES = ("base_model.model.", "model.", "unet.")
 
 

@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..host.base import Network
+from .layerwise import Layers, Slicing
 
 
 class TemporalVAE(Network):
@@ -37,6 +38,11 @@ class TemporalVAE(Network):
         self.width: int = stock.config["block_out_channels"][0]
         self.factor: int = 2 ** (len(stock.config["block_out_channels"]) - 1)
 
+    def encode_sliced(self, images: Tensor, slicing: Slicing) -> Tensor:
+        """`encode`, frame by frame and band by band: the same numbers in less memory."""
+        mean, _ = self.quant_conv(Layers(slicing, images.device).encode(self.encoder, images)).chunk(2, dim=1)
+        return mean * self.scaling_factor
+
     def encode(self, images: Tensor) -> Tensor:
         """Frames ``[N, 3, H, W]`` in -1..1 (sRGB) to latents ``[N, 4, H/f, W/f]``, the mode of their distribution."""
         mean, _ = self.quant_conv(self.encoder(images)).chunk(2, dim=1)
@@ -57,6 +63,14 @@ class TemporalVAE(Network):
     def decode_alpha(self, latents: Tensor) -> Tensor:
         """Clips of alpha latents ``[B, T, 4, h, w]`` to unclamped alpha ``[B, T, 1, h*f, w*f]``: the mean channel."""
         return self.decode(latents).mean(dim=2, keepdim=True) * 0.5 + 0.5
+
+    def decode_sliced(self, latents: Tensor, slicing: Slicing) -> Tensor:
+        """`decode_alpha` of one clip ``[T, 4, h, w]``, ``[T, 1, H, W]``: the same numbers in less memory.
+
+        Needs folded weights, as `load_model` gives them.
+        """
+        pictures = Layers(slicing, latents.device).decode(self.decoder, latents / self.scaling_factor)
+        return pictures.mean(dim=1, keepdim=True) * 0.5 + 0.5
 
     def encode_bytes(self, pixels: int) -> int:
         """Peak of activations while encoding frames of ``pixels`` pixels in all: measured on SVD's VAE, 128 wide."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from .files import has_weights, read_json, read_weights
-from .lora import check_lora, find_lora, merge_lora, read_lora, restore_weights
+from .lora import DEAF, check_lora, find_lora, merge_lora, read_lora, restore_weights
 from .unet import MattingUNet
 from .vae import TemporalVAE
 
@@ -65,7 +65,7 @@ class MattingModel:
         Raises:
             ModelError: If the file is damaged or belongs to another network; the weights are as before then.
         """
-        lora = read_lora(Path(path))
+        lora = {name: update for name, update in read_lora(Path(path)).items() if DEAF not in f"{name}."}
         check_lora(self.unet, lora)
         self.remove_lora()
         self._originals = merge_lora(self.unet, lora, strength)
@@ -105,6 +105,8 @@ def load_model(
         >>> model.config.name, model.vae.factor
         ('demo', 4)
     """
+    from .fold import fold  # diffusers loads on first use
+
     folder = model_folder(source)
     unet = build(MattingUNet, folder / "unet", dtype)
     vae = build(TemporalVAE, folder / "vae", dtype)
@@ -117,6 +119,7 @@ def load_model(
         read_json(scheduler) if scheduler.is_file() else {},
         **(read_json(advice) if advice.is_file() else {}),
     )
+    fold(unet, vae)
     model = MattingModel(unet, vae, config)
     path = find_lora(folder / "unet") if lora == "auto" else lora
     if path is not None and lora_strength != 0:

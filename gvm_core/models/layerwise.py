@@ -1,0 +1,251 @@
+"""The VAE layer by layer: over space a few frames at a time, over time a few rows at a time. The same numbers.
+
+Run whole, a window's activations need several times the memory of the largest of them. Here only that one is whole:
+a layer over space sees no other frame and a layer over time no other pixel, so each works through the frames or the
+rows and writes where it read. Normalisations take their statistics from all of them first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slicing:
+    """How much is computed at once. Changes memory and time, never the picture.
+
+    Attributes:
+        frames: Frames that a layer over space sees at once.
+        rows: Rows of every frame that a layer over time sees at once.
+        keep: Keep what lies between two convolutions over time; else compute it twice, for half the memory.
+        bands: Rows that a layer over space sees at once; None for whole frames.
+        spill: Keep activations in host memory, and bring to the device what is being computed.
+    """
+
+    frames: int = 1
+    rows: int = 64
+    keep: bool = True
+    bands: int | None = None
+    spill: bool = False
+
+
+QUERIES = 4096
+"""Queries of attention at once: its scores are what would be largest, where no fused kernel takes so wide a head."""
+
+
+class Statistics:
+    """Mean and variance of the groups of a normalisation, gathered piece by piece (Chan et al., 1979).
+
+    Args:
+        norm: The normalisation. What it has learned is fetched to wherever it is needed.
+    """
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        self.norm = norm
+        self.count = 0
+        self.mean = self.spread = torch.zeros(norm.num_groups)
+
+    def add(self, values: Tensor) -> None:
+        """Take in a piece ``[1, C, ...]``."""
+        grouped = values.reshape(self.norm.num_groups, -1).float()
+        variance, mean = torch.var_mean(grouped, dim=1, correction=0)
+        count = grouped.shape[1]
+        total = self.count + count
+        before = self.mean.to(mean)
+        step = mean - before
+        self.mean = before + step * (count / total)
+        self.spread = self.spread.to(mean) + variance * count + step.square() * (self.count * count / total)
+        self.count = total
+
+    def activate(self, values: Tensor) -> Tensor:
+        """Normalise a piece ``[1, C, ...]``, then SiLU."""
+        each = self.norm.num_channels // self.norm.num_groups
+        scale = (self.spread / self.count + self.norm.eps).rsqrt()
+        shift = -self.mean * scale
+        scale, shift = (part.repeat_interleave(each) for part in (scale, shift))
+        weight, bias = (part.to(values.device, torch.float32) for part in (self.norm.weight, self.norm.bias))
+        scale, shift = scale.to(weight) * weight, shift.to(weight) * weight + bias
+        shape = (1, -1, *[1] * (values.ndim - 2))
+        return F.silu(torch.addcmul(shift.view(shape), values.float(), scale.view(shape)), inplace=True).to(values.dtype)
+
+
+def spans(length: int, each: int) -> Iterator[slice]:
+    """``length`` in pieces of ``each``."""
+    return (slice(first, min(first + each, length)) for first in range(0, length, each))
+
+
+class Layers:
+    """Runs an encoder's layers over frames, or a decoder's over those of one window.
+
+    Args:
+        slicing: How much at once.
+        device: Where to compute.
+
+    The decoder's blenders must be folded.
+    """
+
+    def __init__(self, slicing: Slicing, device: torch.device) -> None:
+        self.slicing, self.device = slicing, device
+        self.store = torch.device("cpu") if slicing.spill else device
+
+    def encode(self, encoder: Any, images: Tensor) -> Tensor:
+        """Pictures ``[N, 3, H, W]`` to unscaled moments ``[N, 2C, h, w]``, one by one."""
+        return torch.cat([self.encode_frame(encoder, image) for image in images.split(1)])
+
+    def encode_frame(self, encoder: Any, image: Tensor) -> Tensor:
+        """One of them."""
+        frame = self.assembled(image.to(self.store), encoder.conv_in, halo=1)
+        for block in encoder.down_blocks:
+            for resnet in block.resnets:
+                frame = self.spatial_resnet(frame, resnet)
+            for halve in block.downsamplers or ():
+                frame = self.halved(frame, halve)
+        first, *others = encoder.mid_block.resnets
+        frame = self.spatial_resnet(frame, first)
+        for resnet, attention in zip(others, encoder.mid_block.attentions, strict=False):
+            frame = self.spatial_resnet(self.attend(frame, attention), resnet)
+        return self.last(frame, encoder)
+
+    def decode(self, decoder: Any, latents: Tensor) -> Tensor:
+        """Unscaled latents ``[T, C, h, w]`` to pictures ``[T, 3, H, W]``."""
+        frames = self.each([latent[None].to(self.store) for latent in latents], decoder.conv_in, halo=1)
+        first, *others = decoder.mid_block.resnets
+        frames = self.resnet(frames, first)
+        for resnet, attention in zip(others, decoder.mid_block.attentions, strict=False):
+            frames = [self.attend(frame, attention) for frame in frames]
+            frames = self.resnet(frames, resnet)
+        enlarge = None  # with the layer after it, frame by frame: between them frames are largest
+        for block in decoder.up_blocks:
+            for resnet in block.resnets:
+                frames, enlarge = self.resnet(frames, resnet, enlarge), None
+            enlarge = block.upsamplers[0] if block.upsamplers else None
+        pictures = torch.cat([self.last(frames.pop(0), decoder) for _ in range(len(frames))])
+        return decoder.time_conv_out(pictures.movedim(0, 1)[None])[0].movedim(1, 0)
+
+    def each(self, frames: list[Tensor], layer: Callable[[Tensor], Tensor], halo: int, factor: int = 1) -> list[Tensor]:
+        """A layer over space on every frame ``[1, C, H, W]``; ``frames`` is emptied on the way."""
+        done: list[Tensor] = []
+        while frames:
+            if self.slicing.bands is None:
+                taken = [frames.pop(0) for _ in range(min(self.slicing.frames, len(frames)))]
+                together = taken.pop() if len(taken) == 1 else torch.cat(taken)
+                done += layer(together.to(self.device)).to(self.store).split(1)
+            else:
+                done.append(self.assembled(frames.pop(0), layer, halo, factor))
+        return done
+
+    def assembled(self, frame: Tensor, layer: Callable[[Tensor], Tensor], halo: int, factor: int = 1) -> Tensor:
+        """A layer over space on one frame, band by band, into a new frame."""
+        whole: Tensor | None = None
+        for rows, result in self.bands(frame, layer, halo, factor):
+            if whole is None:
+                whole = result.new_empty(1, result.shape[1], factor * frame.shape[2], result.shape[3])
+            whole[:, :, rows] = result
+        assert whole is not None
+        return whole
+
+    def bands(
+        self, frame: Tensor, layer: Callable[[Tensor], Tensor], halo: int, factor: int = 1
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """A layer over space on one frame: for each band of rows, which rows result and what is in them.
+
+        Args:
+            frame: ``[1, C, H, W]``.
+            layer: Takes and gives such frames, ``factor`` times as large.
+            halo: How many rows beyond its own the layer looks at. At the frame's borders it does its own padding.
+            factor: By which it enlarges.
+        """
+        height = frame.shape[2]
+        for rows in spans(height, self.slicing.bands or height):
+            above, below = min(halo, rows.start), min(halo, height - rows.stop)
+            result = layer(frame[:, :, rows.start - above : rows.stop + below].to(self.device))
+            inner = result[:, :, factor * above : result.shape[2] - factor * below]
+            yield slice(factor * rows.start, factor * rows.stop), inner.to(self.store)
+
+    def resnet(self, frames: list[Tensor], block: Any, enlarge: Callable | None = None) -> list[Tensor]:
+        """A resnet over space, then one over time. Empties ``frames``."""
+        spatial = block.spatial_res_block
+        if self.slicing.bands is None:
+            frames = self.each(frames, lambda frame: spatial(enlarge(frame) if enlarge else frame, None), halo=2)
+        else:
+            frames = [self.spatial_resnet(frames.pop(0), spatial, enlarge) for _ in range(len(frames))]
+        self.temporal_resnet(frames, block)
+        return frames
+
+    def statistics(self, frame: Tensor, norm: nn.GroupNorm) -> Statistics:
+        """Of one frame, band by band."""
+        gathered = Statistics(norm)
+        for rows in spans(frame.shape[2], self.slicing.bands or frame.shape[2]):
+            gathered.add(frame[:, :, rows].to(self.device))
+        return gathered
+
+    def spatial_resnet(self, frame: Tensor, block: Any, enlarge: Callable | None = None) -> Tensor:
+        """A resnet over space on one frame, band by band. May write into it."""
+        if enlarge:
+            frame = self.assembled(frame, enlarge, halo=1, factor=2)
+        norm = self.statistics(frame, block.norm1)
+        hidden = self.assembled(frame, lambda band: block.conv1(norm.activate(band)), halo=1)
+        if block.conv_shortcut is not None:
+            frame = self.assembled(frame, block.conv_shortcut, halo=0)
+        norm = self.statistics(hidden, block.norm2)
+        for rows, change in self.bands(hidden, lambda band: block.conv2(norm.activate(band)), halo=1):
+            frame[:, :, rows] += change
+        return frame
+
+    def temporal_resnet(self, frames: list[Tensor], block: Any) -> None:
+        """What a block's layers over time add to its frames, in place, a few rows at a time."""
+        temporal = block.temporal_res_block
+        rows = [*spans(frames[0].shape[2], self.slicing.rows)]
+        before, between = Statistics(temporal.norm1), Statistics(temporal.norm2)
+        for span in rows:
+            before.add(self.across(frames, span))
+        hidden = lambda span: temporal.conv1(before.activate(self.across(frames, span)))  # noqa: E731
+        kept: list[Tensor] = []
+        for span in rows:
+            found = hidden(span)
+            between.add(found)
+            if self.slicing.keep:
+                kept.append(found.to(self.store))
+        # A band's own rows are all that its layers look at, so they may be overwritten while the others are waited for.
+        for span in rows:
+            found = kept.pop(0).to(self.device) if kept else hidden(span)
+            change = temporal.conv2(between.activate(found))
+            for frame, part in zip(frames, change.to(self.store).unbind(2), strict=True):
+                frame[:, :, span] += part
+
+    def across(self, frames: list[Tensor], rows: slice) -> Tensor:
+        """Some rows of all frames, ``[1, C, T, rows, W]``."""
+        return torch.stack([frame[:, :, rows] for frame in frames], dim=2).to(self.device)
+
+    def attend(self, frame: Tensor, attention: Any) -> Tensor:
+        """Attention over one frame, a few queries at a time; every query sees the whole frame."""
+        height, width = frame.shape[-2:]
+        x = frame.to(self.device)
+        tokens = attention.group_norm(x.flatten(2)).mT
+        key, value = (layer(tokens)[:, None] for layer in (attention.to_k, attention.to_v))  # one head
+        queries = (attention.to_q(tokens[:, span])[:, None] for span in spans(height * width, QUERIES))
+        parts = [F.scaled_dot_product_attention(query, key, value)[:, 0] for query in queries]
+        found = attention.to_out[0](torch.cat(parts, dim=1))
+        return (x + found.mT.unflatten(2, (height, width))).to(self.store)
+
+    def last(self, frame: Tensor, network: Any) -> Tensor:
+        """The last layers over space of an encoder or a decoder: ``[1, C, H, W]`` to its output on the device."""
+        if self.slicing.bands is None:
+            return network.conv_out(network.conv_act(network.conv_norm_out(frame.to(self.device))))
+        norm = self.statistics(frame, network.conv_norm_out)
+        return self.assembled(frame, lambda band: network.conv_out(norm.activate(band)), halo=1).to(self.device)
+
+    def halved(self, frame: Tensor, halve: Callable[[Tensor], Tensor]) -> Tensor:
+        """A convolution that takes every second place, band by band: each output row sees its two rows and the next."""
+        height = frame.shape[2]
+        pieces = [
+            halve(frame[:, :, 2 * rows.start : min(2 * rows.stop + 1, height)].to(self.device)).to(self.store)
+            for rows in spans(height // 2, self.slicing.bands or height)
+        ]
+        return torch.cat(pieces, dim=2)
