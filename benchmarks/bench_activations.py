@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gvm_core.models.fold import fold
-from gvm_core.models.layerwise import Layers, Slicing
+from gvm_core.models.layerwise import BY_ROWS, IN_HOST_MEMORY, Layers, Slicing
 from gvm_core.models.unet import MattingUNet
 from gvm_core.models.vae import TemporalVAE
 
@@ -67,7 +67,9 @@ class Peak(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for key in [key for key, (storage, _) in self.living.items() if storage.expired()]:
             self.bytes -= self.living.pop(key)[1]
-        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        given = {
+            leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
+        }
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == self.device:
                 storage = tensor.untyped_storage()
@@ -118,19 +120,33 @@ def main() -> None:
             def decode(slicing: Slicing, latents: torch.Tensor = latents) -> Callable[[], object]:
                 return lambda: Layers(slicing, device).decode(sliced.decoder, latents)
 
+            def encode(slicing: Slicing, images: torch.Tensor) -> object:
+                return [sliced.encode_sliced(image[None], slicing) for image in images]
+
             ways: dict[str, Callable[[], object]] = {
                 "encode, whole": lambda images=images: vae.encode(images),
                 "encode, frame by frame": lambda images=images: [vae.encode(image[None]) for image in images],
-                "unet, whole": lambda latents=latents: unet(torch.cat([latents, latents], 1)[None], torch.tensor(999.0)),
-                "unet, sliced": lambda latents=latents: lean(torch.cat([latents, latents], 1)[None], torch.tensor(999.0)),
+                "encode, row by row": lambda images=images: encode(BY_ROWS, images),
+                "encode, in host memory": lambda images=images: encode(IN_HOST_MEMORY, images),
+                "unet, whole": lambda latents=latents: unet(
+                    torch.cat([latents, latents], 1)[None], torch.tensor(999.0)
+                ),
+                "unet, sliced": lambda latents=latents: lean(
+                    torch.cat([latents, latents], 1)[None], torch.tensor(999.0)
+                ),
                 "decode, whole": lambda latents=latents: vae.decode(latents[None]),
-                "decode, fast": decode(Slicing(frames=1, rows=64)),
-                "decode, bands": decode(Slicing(bands=64, rows=32, keep=False)),
-                "decode, spilt": decode(Slicing(bands=128, rows=32, spill=True)),
+                "decode, fast": decode(Slicing()),
+                "decode, row by row": decode(BY_ROWS),
+                "decode, in host memory": decode(IN_HOST_MEMORY),
             }
             for name, run in ways.items():
                 peak, work = measure(run)
-                row = {"size": f"{height}x{width}x{count}", "stage": name, "peak_gib": round(peak, 2), "tflop": round(work, 1)}
+                row = {
+                    "size": f"{height}x{width}x{count}",
+                    "stage": name,
+                    "peak_gib": round(peak, 2),
+                    "tflop": round(work, 1),
+                }
                 print(json.dumps(row), flush=True)
 
 

@@ -24,6 +24,10 @@ class DownloadError(GVMError, OSError):
     """Weights that could not be fetched whole."""
 
 
+class OutOfMemoryError(GVMError, MemoryError):
+    """A window that does not fit into the device's memory, whichever way it is computed."""
+
+
 class MissingPackageError(GVMError, ImportError):
     """A package that matting does not need, and what was asked for does."""
 

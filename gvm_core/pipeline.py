@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 
 import torch
 from torch import Tensor
@@ -17,16 +17,20 @@ from .errors import GVMError, InputError
 from .frames import Clip
 from .host.base import Host, Network
 from .host.torch_host import TorchHost
+from .models.layerwise import BY_ROWS, IN_HOST_MEMORY, Slicing
 from .models.weights import MattingModel
 from .post.resize import Fit
 from .sampling import denoise_from_noise, denoise_from_zeros, frame_noise
 from .settings import MatteSettings
+from .ways import Choice, Way
 from .windows import crossfade, cut, gather
 
 log = logging.getLogger(__name__)
 
-ENCODE_PIXELS = 2**20
-"""Small frames are encoded several at a time, up to this many pixels."""
+PIXELS_AT_ONCE = 2**20
+"""Small frames go through the VAE's layers over space several at a time, up to this many pixels."""
+ROWS_AT_ONCE = 2**19
+"""The decoder's layers over time take so many rows of all frames at once that they are this many pixels."""
 
 
 class MattingPipeline:
@@ -48,6 +52,7 @@ class MattingPipeline:
         self.model = model
         self.settings = settings or MatteSettings()
         self.host = host or TorchHost()
+        self.choices: dict[str, Choice] = {}
 
     def matte(self, frames: Iterable[Tensor]) -> Tensor:
         """`stream`, collected.
@@ -102,18 +107,26 @@ class MattingPipeline:
 
     def encode(self, clips: Iterable[Clip]) -> Iterator[Clip]:
         """Images ``[T, 3, H, W]`` in 0..1 to image latents ``[T, 4, h, w]``, each frame once and by itself."""
-        vae = self.model.vae
-
-        def encode_images(images: Tensor) -> Tensor:
-            return vae.encode(images * 2 - 1)
-
         for clip in gather(clips, self.settings.plan.stride):
             # How many frames share a call changes speed and memory, never the latents.
-            parts = clip.data.split(max(1, ENCODE_PIXELS // clip.data[0, 0].numel()))
-            room = vae.encode_bytes(parts[0][:, 0].numel())
-            with torch.no_grad(), self.host.resident(vae, room):
-                latents = [self.call(vae, encode_images, part, clip.start, room) for part in parts]
-            yield clip.replace(torch.cat(latents))
+            parts = clip.data.split(self.frames_at_once(clip.data[0, 0].numel()))
+            starts = accumulate(map(len, parts[:-1]), initial=clip.start)
+            yield clip.replace(torch.cat([self.encode_frames(*each) for each in zip(parts, starts, strict=True)]))
+
+    def encode_frames(self, images: Tensor, start: int) -> Tensor:
+        """Image latents ``[T, 4, h, w]`` of a few frames ``[T, 3, H, W]``, the first of which is frame ``start``."""
+        vae = self.model.vae
+
+        def sliced(slicing: Slicing) -> Way:
+            room = vae.encode_bytes(images[0, 0].numel(), slicing)
+            return Way(slicing.name, room, lambda images: vae.encode_sliced(images * 2 - 1, slicing))
+
+        whole = Way("as planned", vae.encode_bytes(images[:, 0].numel()), lambda images: vae.encode(images * 2 - 1))
+        return self.call("encoding", vae, [whole, sliced(BY_ROWS), sliced(IN_HOST_MEMORY)], images, start)
+
+    def frames_at_once(self, pixels: int) -> int:
+        """Frames of ``pixels`` pixels that layers over space see at once: several, where they are small."""
+        return max(1, PIXELS_AT_ONCE // pixels)
 
     def denoise(self, clips: Iterable[Clip]) -> Iterator[Clip]:
         """Image latents ``[T, 4, h, w]`` to alpha latents ``[T, 4, h, w]``, in overlapping windows, cross-faded."""
@@ -136,8 +149,16 @@ class MattingPipeline:
 
         sample = from_zeros if settings.noise == "zeros" else from_noise
         room = unet.activation_bytes(window.data[:, 0].numel())
-        with torch.no_grad(), self.host.resident(unet, room):
-            return window.replace(self.call(unet, sample, window.data, window.start, room))
+
+        def with_tokens(count: int) -> Callable[[Tensor], Tensor]:
+            def run(latents: Tensor) -> Tensor:
+                unet.slice_tokens(count)
+                return sample(latents)
+
+            return run
+
+        ways = [Way("as planned", room, with_tokens(2**15)), Way("in thin slices", room * 9 // 10, with_tokens(2**11))]
+        return window.replace(self.call("denoising", unet, ways, window.data, window.start))
 
     def decode(self, clips: Iterable[Clip]) -> Iterator[Clip]:
         """Alpha latents ``[T, 4, h, w]`` to unclamped alpha ``[T, 1, H, W]``, in overlapping windows, cross-faded."""
@@ -146,13 +167,16 @@ class MattingPipeline:
     def decode_window(self, window: Clip) -> Clip:
         """Unclamped alpha ``[T, 1, H, W]`` of one window: the decoder, too, works over time."""
         vae = self.model.vae
+        frames, pixels = len(window), window.data[0, 0].numel() * vae.factor**2
+        rows = max(1, ROWS_AT_ONCE // (frames * window.data.shape[-1] * vae.factor))
+        quick = Slicing("as planned", frames=min(self.frames_at_once(pixels), frames), rows=rows)
 
-        def decode(latents: Tensor) -> Tensor:
-            return vae.decode_alpha(latents[None])[0]
+        def sliced(slicing: Slicing) -> Way:
+            room = vae.decode_bytes(pixels, frames, slicing)
+            return Way(slicing.name, room, lambda latents: vae.decode_sliced(latents, slicing))
 
-        room = vae.decode_bytes(window.data[:, 0].numel() * vae.factor**2)
-        with torch.no_grad(), self.host.resident(vae, room):
-            return window.replace(self.call(vae, decode, window.data, window.start, room))
+        ways = [sliced(slicing) for slicing in (quick, BY_ROWS, IN_HOST_MEMORY)]
+        return window.replace(self.call("decoding", vae, ways, window.data, window.start))
 
     def finish(self, clips: Iterable[Clip], fit: Fit) -> Iterator[Clip]:
         """Back to the frames' own size, clamped to 0..1, thresholds applied if any were asked for, reported."""
@@ -170,15 +194,19 @@ class MattingPipeline:
         shape = tuple(window.data.shape[1:])
         return torch.stack([frame_noise(self.settings.seed, i, shape) for i in range(window.start, window.stop)])
 
-    def call(
-        self, network: Network, function: Callable[[Tensor], Tensor], data: Tensor, start: int, room: int
-    ) -> Tensor:
-        """Run ``function`` on ``data`` in the network's precision; in float32 if that overflows. Result on the CPU.
+    def call(self, stage: str, network: Network, ways: Sequence[Way], data: Tensor, start: int) -> Tensor:
+        """Run a stage on ``data`` in the first of its ways that memory allows. Result in float32 on the CPU."""
+        choice = self.choices.setdefault(stage, Choice(stage, self.host))
+        with torch.no_grad():
+            return choice.attempt(network, ways, start, lambda way: self.compute(network, way, data, start))
+
+    def compute(self, network: Network, way: Way, data: Tensor, start: int) -> Tensor:
+        """Run ``way`` on ``data`` in the network's precision; in float32 if that overflows. Result on the CPU.
 
         The decision is made for every call alone, so a frame's matte does not depend on what came before it.
         """
         self.host.check_cancelled()
-        result = function(data.to(self.host.device, network.dtype)).float().cpu()
+        result = way.run(data.to(self.host.device, network.dtype)).float().cpu()
         if result.isfinite().all():
             return result
         name = f"{type(network).__name__} gave values that are not finite at frame {start}"
@@ -188,8 +216,8 @@ class MattingPipeline:
                 name,
                 str(network.dtype).removeprefix("torch."),
             )
-            with self.host.widened(network, 2 * room):
-                result = function(data.to(self.host.device, network.dtype)).float().cpu()
+            with self.host.widened(network, 2 * way.room):
+                result = way.run(data.to(self.host.device, network.dtype)).float().cpu()
         if not result.isfinite().all():
             raise GVMError(f"{name}, even in float32. The weights or the LoRA are damaged, or do not belong together.")
         return result

@@ -45,6 +45,14 @@ class Host(Protocol):
         """Have ``network`` compute in float32 inside the ``with`` block, with room for the wider activations."""
         ...
 
+    def free_bytes(self) -> int | None:
+        """What activations may take on `device`, as far as is known; None if they need not be sparing."""
+        ...
+
+    def release_memory(self) -> None:
+        """Give back what was kept for later, after `device` ran out of memory."""
+        ...
+
     def check_cancelled(self) -> None:
         """Raise if the user asked to stop. Called before every network call."""
         ...

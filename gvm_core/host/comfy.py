@@ -149,6 +149,16 @@ class ComfyHost:
         finally:
             network.compute_dtype = None
 
+    def free_bytes(self) -> int:
+        """What ComfyUI can make free by unloading other models, less what it was told to leave alone."""
+        if management.is_device_cpu(self.device):
+            return management.get_free_memory(self.device)
+        return management.get_total_memory(self.device) - management.extra_reserved_memory()
+
+    def release_memory(self) -> None:
+        """Have ComfyUI give back what it holds and does not use."""
+        management.soft_empty_cache()
+
     def check_cancelled(self) -> None:
         """Raise ComfyUI's own interrupt if the user pressed cancel."""
         management.throw_exception_if_processing_interrupted()

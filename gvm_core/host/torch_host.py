@@ -45,6 +45,22 @@ class TorchHost:
         finally:
             network.to(narrow)
 
+    def free_bytes(self) -> int | None:
+        """On CUDA: free on the card, or held by torch and not in use, within the share that this process may take."""
+        if self.device.type != "cuda":
+            return None
+        free, total = torch.cuda.mem_get_info(self.device)
+        used = torch.cuda.memory_allocated(self.device)
+        share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(
+            self.device
+        )  # torch 2.8 and later
+        return min(free + torch.cuda.memory_reserved(self.device), int(share * total)) - used
+
+    def release_memory(self) -> None:
+        """Empty torch's cache."""
+        if self.device.type in ("cuda", "xpu", "mps"):
+            getattr(torch, self.device.type).empty_cache()
+
     def check_cancelled(self) -> None:
         """Do nothing: Ctrl-C raises by itself."""
 

@@ -60,14 +60,16 @@ def fold_blenders(network: nn.Module) -> None:
 class SlicedFeedForward(FeedForward):
     """A feed-forward layer that takes its tokens a slice at a time: inside it they are eight times as wide."""
 
+    tokens_at_once = TOKENS
+
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         """``[..., C]`` to the same shape."""
-        tokens = hidden_states.flatten(0, -2)
-        if len(tokens) <= TOKENS:
+        tokens, each = hidden_states.flatten(0, -2), self.tokens_at_once
+        if len(tokens) <= each:
             return super().forward(hidden_states)
         result = torch.empty_like(tokens)
-        for first in range(0, len(tokens), TOKENS):
-            result[first : first + TOKENS] = super().forward(tokens[first : first + TOKENS])
+        for first in range(0, len(tokens), each):
+            result[first : first + each] = super().forward(tokens[first : first + each])
         return result.view_as(hidden_states)
 
 

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Slicing:
     """How much is computed at once. Changes memory and time, never the picture.
 
     Attributes:
+        name: For the log.
         frames: Frames that a layer over space sees at once.
         rows: Rows of every frame that a layer over time sees at once.
         keep: Keep what lies between two convolutions over time; else compute it twice, for half the memory.
@@ -28,12 +29,16 @@ class Slicing:
         spill: Keep activations in host memory, and bring to the device what is being computed.
     """
 
+    name: str = ""
     frames: int = 1
-    rows: int = 64
+    rows: int = 32
     keep: bool = True
     bands: int | None = None
     spill: bool = False
 
+
+BY_ROWS = Slicing("row by row", rows=16, keep=False, bands=64)
+IN_HOST_MEMORY = Slicing("row by row, with activations in host memory", rows=16, bands=64, spill=True)
 
 QUERIES = 4096
 """Queries of attention at once: its scores are what would be largest, where no fused kernel takes so wide a head."""
@@ -72,7 +77,9 @@ class Statistics:
         weight, bias = (part.to(values.device, torch.float32) for part in (self.norm.weight, self.norm.bias))
         scale, shift = scale.to(weight) * weight, shift.to(weight) * weight + bias
         shape = (1, -1, *[1] * (values.ndim - 2))
-        return F.silu(torch.addcmul(shift.view(shape), values.float(), scale.view(shape)), inplace=True).to(values.dtype)
+        return F.silu(torch.addcmul(shift.view(shape), values.float(), scale.view(shape)), inplace=True).to(
+            values.dtype
+        )
 
 
 def spans(length: int, each: int) -> Iterator[slice]:

@@ -72,10 +72,24 @@ class TemporalVAE(Network):
         pictures = Layers(slicing, latents.device).decode(self.decoder, latents / self.scaling_factor)
         return pictures.mean(dim=1, keepdim=True) * 0.5 + 0.5
 
-    def encode_bytes(self, pixels: int) -> int:
-        """Peak of activations while encoding frames of ``pixels`` pixels in all: measured on SVD's VAE, 128 wide."""
-        return int(1320 * pixels * self.width / 128 * self.dtype.itemsize / 2)
+    def encode_bytes(self, pixels: int, slicing: Slicing | None = None) -> int:
+        """Peak of activations while encoding frames of ``pixels`` pixels in all; one by one with a slicing.
 
-    def decode_bytes(self, pixels: int) -> int:
-        """Peak of activations while decoding a window of ``pixels`` pixels in all, likewise."""
-        return int(2050 * pixels * self.width / 128 * self.dtype.itemsize / 2)
+        In units of one such frame, as wide as the layers that see it whole. From ``benchmarks/bench_activations.py``.
+        """
+        units = 5.2 if slicing is None else 0.5 if slicing.spill else 2.4
+        return int(units * self.frame_bytes(pixels))
+
+    def decode_bytes(self, pixels: int, frames: int, slicing: Slicing) -> int:
+        """Peak of activations while decoding a window of frames of ``pixels`` pixels each, likewise."""
+        if slicing.spill:
+            units = 1.0
+        elif slicing.bands:
+            units = frames + 3.2
+        else:
+            units = max(2 * frames + 1.5, frames + 6 * slicing.frames)
+        return int(units * self.frame_bytes(pixels))
+
+    def frame_bytes(self, pixels: int) -> int:
+        """Bytes of one frame's activations where they are largest."""
+        return pixels * self.width * self.dtype.itemsize

@@ -6,8 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import TINY_UNET, TINY_VAE, stock_networks
+from support import TINY_UNET, TINY_VAE, moving_clip, stock_networks
 
+from gvm_core import MattingPipeline, TorchHost, load_model
+from gvm_core.errors import OutOfMemoryError
 from gvm_core.models.fold import TOKENS, SlicedFeedForward, SubPixelUpsample, fold
 from gvm_core.models.layerwise import Layers, Slicing, Statistics
 from gvm_core.models.unet import MattingUNet
@@ -38,7 +40,13 @@ SLICINGS = st.builds(
 
 
 @settings(deadline=None, max_examples=25)
-@given(slicing=SLICINGS, frames=st.integers(1, 5), height=st.integers(2, 7), width=st.integers(1, 7), seed=st.integers(0, 9))
+@given(
+    slicing=SLICINGS,
+    frames=st.integers(1, 5),
+    height=st.integers(2, 7),
+    width=st.integers(1, 7),
+    seed=st.integers(0, 9),
+)
 def test_a_sliced_decoder_gives_the_alpha_of_the_published_one(slicing, frames, height, width, seed):
     (_, stock), (_, vae) = networks()
     latents = torch.randn(frames, 4, height, width, generator=torch.Generator().manual_seed(seed))
@@ -131,3 +139,66 @@ def test_one_frame_is_decoded_as_a_window_of_one():
     with torch.no_grad():
         layers = Layers(Slicing(bands=7), torch.device("cpu")).decode(vae.decoder, latents / vae.scaling_factor)
         torch.testing.assert_close(layers, vae.decode(latents[None])[0], rtol=0, atol=2e-5)
+
+
+STAGES = {"encoding": "vae.encoder.conv_in", "denoising": "unet.conv_in", "decoding": "vae.decoder.conv_in"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("refused", [1, 2, 3])
+def test_running_out_of_memory_costs_one_line_in_the_log_and_nothing_of_the_picture(
+    stage, refused, tiny_folder, caplog
+):
+    frames = moving_clip(20, 24, 32)
+    wanted = MattingPipeline(load_model(tiny_folder), host=TorchHost("cpu")).matte(frames)
+    model, calls = load_model(tiny_folder), []
+
+    def refuse(*_):
+        calls.append(1)
+        if len(calls) == refused:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    hooked = (model.vae if stage != "denoising" else model.unet).get_submodule(STAGES[stage].partition(".")[2])
+    hooked.register_forward_pre_hook(refuse)
+    with caplog.at_level("WARNING"):
+        alpha = MattingPipeline(model, host=TorchHost("cpu")).matte(frames)
+    assert (alpha - wanted).abs().max() < 2e-5
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 1 and f"out of memory in {stage}" in lines[0] and "the same picture" in lines[0]
+    assert len(calls) > refused
+
+
+def test_a_window_that_fits_in_no_way_says_what_to_lower(tiny_folder):
+    model = load_model(tiny_folder)
+
+    def refuse(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    model.vae.decoder.conv_in.register_forward_pre_hook(refuse)
+    with pytest.raises(OutOfMemoryError, match="Lower max_edge or the window"):
+        MattingPipeline(model, host=TorchHost("cpu")).matte(moving_clip(3, 24, 32))
+
+
+class Small(TorchHost):
+    """A CPU that says it has little room, and keeps account of what it was asked for."""
+
+    def __init__(self, free):
+        super().__init__("cpu")
+        self.free, self.asked = free, []
+
+    def free_bytes(self):
+        return self.free
+
+    def resident(self, network, activation_bytes):
+        self.asked.append(activation_bytes)
+        return super().resident(network, activation_bytes)
+
+
+def test_little_memory_chooses_a_leaner_way_at_once_and_the_same_picture(tiny_folder, caplog):
+    frames = moving_clip(9, 48, 64)
+    model = load_model(tiny_folder)
+    plenty, little = Small(None), Small(400_000)
+    wanted = MattingPipeline(model, host=plenty).matte(frames)
+    alpha = MattingPipeline(model, host=little).matte(frames)
+    assert (alpha - wanted).abs().max() < 2e-5 and not caplog.records
+    assert max(little.asked) < 0.5 * max(plenty.asked)

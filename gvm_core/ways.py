@@ -1,0 +1,95 @@
+"""How much a stage computes at once: by what memory is free, and less after the device has run out of it.
+
+Every way gives the same picture; they differ in memory and time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import OutOfMemoryError
+from .host.base import Host, Network
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One exact way to compute a stage.
+
+    Attributes:
+        name: For the log, after "going on".
+        room: Bytes of activations it needs, about.
+        run: From the stage's input to its output, both on the host's device.
+    """
+
+    name: str
+    room: int
+    run: Callable[[Tensor], Tensor]
+
+
+class Choice:
+    """Chooses among a stage's ways, call by call, and remembers what turned out to be too much.
+
+    Args:
+        stage: For the log.
+        host: Knows what is free.
+    """
+
+    def __init__(self, stage: str, host: Host) -> None:
+        self.stage, self.host = stage, host
+        self.refused = 0
+
+    def attempt(self, network: Network, ways: Sequence[Way], start: int, call: Callable[[Way], Tensor]) -> Tensor:
+        """``call`` with the first of ``ways``, quickest first, that fits; with the next after running out of memory.
+
+        Args:
+            network: To be resident while it is called.
+            ways: Not empty; always as many, in the same order.
+            start: Frame at which the input begins, for the log.
+            call: Computes in a given way.
+
+        Raises:
+            OutOfMemoryError: If the last of them does not fit either.
+        """
+        free = self.host.free_bytes()
+        fits = (index for index, way in enumerate(ways) if free is None or way.room <= free)
+        index = max(self.refused, next(fits, len(ways) - 1))
+        while True:
+            try:
+                with self.host.resident(network, ways[index].room):
+                    return call(ways[index])
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                index += 1
+                if index == len(ways):
+                    raise OutOfMemoryError(
+                        f"{self.stage} at frame {start} does not fit into the device's memory in the leanest way there "
+                        "is. Lower max_edge or the window's length, or close what else uses the device."
+                    ) from error
+            self.refused = index
+            self.host.release_memory()
+            log.warning(
+                "out of memory in %s at frame %d; going on %s: slower, the same picture",
+                self.stage,
+                start,
+                ways[index].name,
+            )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether ``error`` is torch's way to say that a device has no memory left.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("MPS backend out of memory")), is_out_of_memory(RuntimeError("no"))
+        (True, False)
+    """
+    kinds = (torch.cuda.OutOfMemoryError, MemoryError)
+    said = isinstance(error, RuntimeError) and any(each in str(error) for each in ("out of memory", "can't allocate"))
+    return isinstance(error, kinds) or said
