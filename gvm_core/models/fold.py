@@ -35,11 +35,10 @@ def fold(unet: MattingUNet, vae: TemporalVAE) -> None:
 
 def fold_cross_attention(unet: MattingUNet) -> None:
     """Attention to a single token of zeros gives its output's bias, whatever asks: that of the attention before it."""
-    for block in unet.modules():
-        cross: Any = getattr(block, "attn2", None)
-        if cross is not None:
-            itself: Any = block.attn1
-            itself.to_out[0].bias += cross.to_out[0].bias
+    blocks: Any = unet.modules()
+    for block in blocks:
+        if getattr(block, "attn2", None) is not None:
+            block.attn1.to_out[0].bias += block.attn2.to_out[0].bias
             block.attn2 = block.norm2 = None
     unet.cross_attention_dim = 1  # of the zeros that are still passed around
 

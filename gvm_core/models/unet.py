@@ -88,7 +88,8 @@ class MattingUNet(Network):
 
     def slice_tokens(self, count: int) -> None:
         """Have feed-forward layers take this many tokens at once. Changes memory, never the result."""
-        for module in self.modules():
+        modules: Any = self.modules()
+        for module in modules:
             if hasattr(module, "tokens_at_once"):
                 module.tokens_at_once = count
 

@@ -50,7 +50,7 @@ def checksum(vae: TemporalVAE, batch: Batch) -> int:
     """Differs where the encoder or the clips do."""
     value = zlib.crc32(str(vae.scaling_factor).encode())
     for tensor in (*vae.encoder.parameters(), *vae.quant_conv.parameters(), *batch):
-        value = zlib.crc32(tensor.detach().cpu().contiguous().numpy(), value)
+        value = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), value)
     return value
 
 

@@ -96,15 +96,6 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(name, dtype, p
     assert (tmp_path / "whole" / "samples" / f"1_s_{5:06}.png").stat().st_size > 500
 
 
-@pytest.mark.parametrize(
-    ("changes", "learns"),
-    [
-        ({"learn": "spatial"}, lambda name: not is_temporal(name)),
-        ({"learn": "temporal"}, is_temporal),
-        ({"still": True, "frames": 1}, lambda name: not is_temporal(name)),
-        ({"learn": "all"}, lambda name: True),
-    ],
-)
 @pytest.mark.parametrize("learn", ["all", "spatial", "temporal"])
 def test_only_a_vae_that_learns_to_encode_gives_latents_another_scale(learn, pool, tmp_path):
     training = Training(tmp_path, config(stage(network="vae", learn=learn, frames=2, steps=2)), lambda _: pool)
@@ -129,6 +120,15 @@ def test_clips_encoded_by_another_encoder_or_of_another_pool_are_not_taken_for_t
     assert files(pool, 0) == 4
 
 
+@pytest.mark.parametrize(
+    ("changes", "learns"),
+    [
+        ({"learn": "spatial"}, lambda name: not is_temporal(name)),
+        ({"learn": "temporal"}, is_temporal),
+        ({"still": True, "frames": 1}, lambda name: not is_temporal(name)),
+        ({"learn": "all"}, lambda name: True),
+    ],
+)
 def test_what_is_frozen_stays_frozen(changes, learns, pool, tmp_path):
     training = Training(tmp_path, config(stage(**{"frames": 2, **changes})), lambda _: pool)
     before = {name: value.clone() for name, value in training.unet.state_dict().items()}
