@@ -114,7 +114,7 @@ def test_clips_encoded_by_another_encoder_or_of_another_pool_are_not_taken_for_t
         return len([*tmp_path.iterdir()])
 
     assert [files(pool, 0), files(pool, 0), files(pool, 1)] == [1, 1, 2]
-    assert files(ClipPool(pool.layers[::-1]), 0) == 3
+    assert files(ClipPool(pool.layers // 2), 0) == 3
     with torch.no_grad():
         vae.quant_conv.bias += 0.1
     assert files(pool, 0) == 4
