@@ -20,6 +20,18 @@ class MediaError(GVMError, OSError):
     """A file or folder of pictures that cannot be read or written."""
 
 
+class NoSuchFrameError(MediaError):
+    """A frame asked for that lies behind the end.
+
+    Attributes:
+        count: How many frames there are.
+    """
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
+
+
 class DownloadError(GVMError, OSError):
     """Weights that could not be fetched whole."""
 

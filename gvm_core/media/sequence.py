@@ -8,12 +8,13 @@ from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import MediaError
+from ..errors import MediaError, NoSuchFrameError
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
 from .video import convert, rgb, rgba
@@ -35,9 +36,14 @@ class SequenceReader:
 
     Attributes:
         rate: 24 frames per second, since pictures do not say.
+        time_base: The unit of `times`, in seconds.
+        times: When each frame is shown, from the first picture in the folder to the last wanted.
+        tags: None: pictures carry no video's colour tags.
     """
 
     rate = Fraction(24)
+    time_base = 1 / rate
+    tags: ClassVar[dict[str, int]] = {}
 
     def __init__(self, folder: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
         every = [folder] if folder.is_file() else pictures_in(folder)
@@ -49,7 +55,8 @@ class SequenceReader:
         self.first, self.alpha = first, alpha
         self.files = every[first : None if last is None else last + 1]
         if not self.files:
-            raise MediaError(f"{folder} has {len(every)} pictures; there is no frame {first}")
+            raise NoSuchFrameError(f"{folder} has {len(every)} pictures; there is no frame {first}", len(every))
+        self.times = range(first + len(self.files))
 
     @property
     def names(self) -> Callable[[int], str]:

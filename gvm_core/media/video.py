@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import MediaError
+from ..errors import MediaError, NoSuchFrameError
 
 if TYPE_CHECKING:
     import av
@@ -26,31 +27,36 @@ MATRICES = {1: "ITU709", 4: "FCC", 5: "ITU624", 6: "SMPTE170M", 7: "SMPTE240M"}
 """FFmpeg's numbers for the colour matrices a file may name, and PyAV's words for them."""
 
 FULL_RANGE = 2
+BT709 = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How a matte is written under one file suffix.
+    """How pictures are written under one file suffix. No encoder here reorders frames.
 
     Attributes:
         name: FFmpeg's name of the encoder.
         pixels: Pixel format of the encoder.
         odd_pixels: The one for frames with an odd edge, which chroma subsampling cannot hold.
         options: The encoder's options.
+        part: Suffix of a container that holds a few frames of it.
     """
 
     name: str
     pixels: str
     odd_pixels: str
     options: dict[str, str]
+    part: str = ".nut"
 
 
 CODECS = {
-    ".mp4": Codec("libx264", "yuv420p", "yuv444p", {"crf": "12", "preset": "medium"}),
-    ".mov": Codec("prores_ks", "yuv444p10le", "yuv444p10le", {"profile": "4444", "vendor": "apl0"}),
+    ".mp4": Codec("libx264", "yuv420p", "yuv444p", {"crf": "12", "preset": "medium", "bf": "0"}),
+    ".mov": Codec("prores_ks", "yuv444p10le", "yuv444p10le", {"profile": "4444", "vendor": "apl0"}, ".mov"),
     ".mkv": Codec("ffv1", "gray16le", "gray16le", {"level": "3"}),
 }
 """What each suffix means: small and playable anywhere (8 bits), for editors (10 bits), lossless (16 bits)."""
+
+COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 
 
 class VideoReader:
@@ -65,8 +71,10 @@ class VideoReader:
         alpha: Give ``[4, H, W]``, with the file's own alpha as the last channel.
 
     Attributes:
-        rate: Frames per second, exact.
-        names: Stem of each frame's file name when the matte goes to single files.
+        rate: Frames per second, exact; the mean where they vary.
+        time_base: The unit of `times`, in seconds.
+        times: When each frame is shown, from the video's first, for the frames read so far; strictly rising.
+        tags: The colour tags the video carries, as PyAV's codec contexts have them.
     """
 
     def __init__(self, path: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
@@ -84,6 +92,9 @@ class VideoReader:
         self.stream = self.container.streams.video[0]
         self.stream.thread_type = "AUTO"
         self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 24)
+        self.time_base = Fraction(self.stream.time_base or 1 / self.rate)
+        self.times = array("q")
+        self.tags = {name: int(getattr(self.stream.codec_context, name)) for name in COLOR_TAGS}
 
     @property
     def names(self) -> Callable[[int], str]:
@@ -106,12 +117,22 @@ class VideoReader:
             for index, frame in enumerate(self.container.decode(self.stream)):
                 if self.last is not None and index > self.last:
                     return
+                self.times.append(self.time(frame))
                 if index >= self.first:
                     yield rgba(frame, self.path) if self.alpha else rgb(frame)
         except FFmpegError as error:
             raise MediaError(f"{self.path} is damaged after frame {index}: {error}") from error
         if index < self.first:
-            raise MediaError(f"{self.path} has {index + 1} frames; there is no frame {self.first}")
+            raise NoSuchFrameError(f"{self.path} has {index + 1} frames; there is no frame {self.first}", index + 1)
+
+    def time(self, frame: av.VideoFrame) -> int:
+        """When ``frame``, the next one read, is shown; after the last one by a frame's time where the file does not say."""
+        step = max(round(1 / (self.rate * self.time_base)), 1)
+        if not self.times:
+            return frame.pts or 0
+        if frame.pts is None:
+            return self.times[-1] + step
+        return max(frame.pts, self.times[-1] + 1)
 
     def __enter__(self) -> VideoReader:
         return self
@@ -121,45 +142,56 @@ class VideoReader:
 
 
 class VideoWriter:
-    """Writes mattes as a grey video; under its final name only when it is whole.
+    """Encodes consecutive frames into a file that `join_videos` can put together with others.
+
+    Mattes become grey at the codec's range, pictures BT.709 unless they go to RGB.
 
     Args:
-        path: Where to; the suffix chooses from `CODECS`.
+        path: Where to; its suffix is the codec's ``part``.
+        codec: From `CODECS`.
         rate: Frames per second.
-        overwrite: Replace a file of that name.
+        tags: The source's colour tags, for mattes to carry too.
     """
 
-    def __init__(self, path: Path, rate: Fraction, *, overwrite: bool = False) -> None:
-        if path.exists() and not overwrite:
-            raise MediaError(f"{path} exists already; choose another name, or allow overwriting (--overwrite)")
-        self.path, self.rate = path, rate
-        self.codec = CODECS[path.suffix.lower()]
-        self.part = path.with_name(f"{path.stem}.part{path.suffix}")
+    def __init__(self, path: Path, codec: Codec, rate: Fraction, tags: dict[str, int] | None = None) -> None:
+        self.path, self.codec, self.rate, self.tags = path, codec, rate, tags or {}
         self.container: Any = None
         self.stream: Any = None
 
-    def write(self, alpha: Tensor) -> None:
-        """Append one matte ``[1, H, W]`` in 0..1."""
+    def write(self, picture: Tensor) -> None:
+        """Append one matte ``[1, H, W]`` or one picture ``[3, H, W]``, sRGB, in 0..1."""
         import av
 
         if self.container is None:
-            self.container, self.stream = self.open(*alpha.shape[-2:])
-        levels = (alpha[0].clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
-        frame = av.VideoFrame.from_ndarray(levels, format="gray16le")
-        self.container.mux(self.stream.encode(convert(frame, format=self.stream.pix_fmt)))
+            self.container, self.stream = self.open(*picture.shape)
+        grey = len(picture) == 1
+        levels = (picture.clamp(0, 1) * 65535).round().movedim(0, -1).squeeze(-1).contiguous().numpy().astype(np.uint16)
+        frame = av.VideoFrame.from_ndarray(levels, format="gray16le" if grey else "rgb48le")
+        # RGB has no matrix; PyAV before 17 sets the target's only where the source's is another.
+        matrix: dict[str, Any] = {} if grey else {"src_colorspace": "ITU601", "dst_colorspace": "ITU709"}
+        converted = convert(frame, format=self.stream.pix_fmt, **matrix)
+        for name, value in self.color_tags(len(picture)).items():
+            with suppress(AttributeError):  # PyAV before it had these on frames; only ProRes asks them
+                setattr(converted, name, value)
+        self.container.mux(self.stream.encode(converted))
 
-    def open(self, height: int, width: int) -> tuple[Any, Any]:
+    def color_tags(self, channels: int) -> dict[str, int]:
+        """The source's for a matte, BT.709 for a picture."""
+        return self.tags if channels == 1 else dict.fromkeys(COLOR_TAGS, BT709)
+
+    def open(self, channels: int, height: int, width: int) -> tuple[Any, Any]:
         """The container and stream for frames of this size."""
         import av
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        container: Any = av.open(str(self.part), "w")
+        container: Any = av.open(str(self.path), "w")
         stream = container.add_stream(self.codec.name, rate=self.rate, options=dict(self.codec.options))
         odd = height % 2 or width % 2
         stream.width, stream.height = width, height
         stream.pix_fmt = self.codec.odd_pixels if odd else self.codec.pixels
         if stream.pix_fmt != self.codec.pixels:
-            log.warning("%s: frames of odd size are written as 4:4:4, which some players refuse", self.path)
+            log.warning("%s: frames of odd size are written as 4:4:4, which some players refuse", self.path.name)
+        for name, value in self.color_tags(channels).items():
+            setattr(stream.codec_context, name, value)
         return container, stream
 
     def __enter__(self) -> VideoWriter:
@@ -173,11 +205,6 @@ class VideoWriter:
         if kind is None:
             self.container.mux(self.stream.encode(None))
         self.container.close()
-        if kind is None:
-            self.part.replace(self.path)
-        else:
-            with suppress(OSError):
-                self.part.unlink()
 
 
 def rgb(frame: av.VideoFrame) -> Tensor:
