@@ -9,9 +9,8 @@ from .host.torch_host import TorchHost
 from .models.weights import MattingModel, load_model
 from .pipeline import MattingPipeline
 from .settings import MatteSettings
+from .version import __version__
 from .windows import WindowPlan
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Clip",
@@ -21,5 +20,6 @@ __all__ = [
     "MattingPipeline",
     "TorchHost",
     "WindowPlan",
+    "__version__",
     "load_model",
 ]

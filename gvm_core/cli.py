@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from .errors import GVMError, InputError
+from .frames import Clip
 from .host.torch_host import TorchHost, fastest_device, suitable_dtype
 from .models.weights import MattingModel, load_model, released_folder
 from .pipeline import MattingPipeline
 from .settings import MatteSettings
-from .windows import WindowPlan, trim
+from .windows import WindowPlan
 
 if TYPE_CHECKING:
     from .evaluation.cases import Case
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; no half file was left under a final name", file=sys.stderr)
+        print("\nstopped; no half file was left under a final name. The same command goes on", file=sys.stderr)
         return 130
     return 0
 
@@ -62,8 +63,9 @@ def parser() -> argparse.ArgumentParser:
     matte.add_argument("--seed", type=int, default=DEFAULTS.seed, help="for gaussian noise")
     matte.add_argument("--low", type=float, default=DEFAULTS.low, help="alpha at or below becomes 0")
     matte.add_argument("--high", type=float, default=DEFAULTS.high, help="alpha at or above becomes 1")
-    matte.add_argument("--first", type=int, default=0, help="index of the first frame, from 0")
-    matte.add_argument("--last", type=int, help="index of the last frame")
+    matte.add_argument("--frames", type=frame_range, default=(0, None), metavar="A-B", help="only these, from 0")
+    matte.add_argument("--handles", type=int, default=0, help="so many frames more on either side of --frames")
+    matte.add_argument("--preview", type=Path, help="also write the subject over a checkerboard here (.mp4, .mov)")
     matte.add_argument("--overwrite", action="store_true", help="replace what is there")
 
     fetch = commands.add_parser("fetch", help="fetch the released GVM weights (6.5 GB)")
@@ -164,11 +166,17 @@ def edge(text: str) -> int:
 
 
 def run_matte(options: argparse.Namespace) -> None:
-    """Read, matte and write, one window at a time."""
-    from .media import open_frames, open_matte
+    """Read, matte and write, one window at a time, or go on where an earlier run was stopped."""
+    from .media import open_frames
+    from .shot import Shot, matte_shot
 
-    if options.first < 0 or (options.last is not None and options.last < options.first):
-        raise InputError(f"frames {options.first} to {options.last} are no range: it needs 0 <= first <= last")
+    first, last = options.frames
+    if options.handles < 0:
+        raise InputError(f"--handles must be at least 0, got {options.handles}")
+    first, last = max(first - options.handles, 0), None if last is None else last + options.handles
+    shot = Shot(options.input, options.output, options.preview, first, last)
+    with open_frames(options.input, first, last) as wanted:
+        progress = Progress(wanted.count)
     device, dtype = place(options)
     settings = MatteSettings(
         plan=WindowPlan(options.window, options.overlap),
@@ -178,21 +186,21 @@ def run_matte(options: argparse.Namespace) -> None:
         low=options.low,
         high=options.high,
     )
-    with open_frames(options.input, options.first, options.last) as wanted:
-        writer = open_matte(options.output, wanted, overwrite=options.overwrite)
-        total = wanted.count
     model = load_model(options.model, dtype, None if options.lora == "none" else options.lora, options.lora_strength)
     pipeline = MattingPipeline(model, sized(settings, options, model), TorchHost(device))
-    first, last = pipeline.context(options.first, options.last)
-    progress = Progress(total)
-    with open_frames(options.input, first, last) as reader, writer, closing(pipeline.stream(reader, first)) as clips:
-        for clip in trim(clips, options.first, options.last):
-            for alpha in clip.data:
-                writer.write(alpha)
-            progress.advance(len(clip))
-        if not progress.done:
-            raise InputError(f"{options.input} has no frame {options.first}")
-    print(f"\n{progress.done} frames matted with {model.config.name} -> {options.output}", file=sys.stderr)
+    count = matte_shot(shot, pipeline, progress.count, overwrite=options.overwrite)
+    print(f"\n{count} frames matted with {model.config.name} -> {options.output}", file=sys.stderr)
+
+
+def frame_range(text: str) -> tuple[int, int | None]:
+    """``A-B``, ``A-`` or ``A`` as first and last frame.
+
+    Example:
+        >>> frame_range("100-199"), frame_range("100-"), frame_range("7")
+        ((100, 199), (100, None), (7, 7))
+    """
+    first, dash, last = text.partition("-")
+    return int(first), int(last) if last else None if dash else int(first)
 
 
 def sized(settings: MatteSettings, options: argparse.Namespace, model: MattingModel) -> MatteSettings:
@@ -215,22 +223,29 @@ class Progress:
     """A line that says how far a run is and how long it will take.
 
     Attributes:
-        total: Frames to come, if known.
+        total: Frames in all, if known.
         done: Frames finished.
+        before: How many of them earlier runs did.
         what: Is counted, if not frames.
     """
 
     total: int | None
     done: int = 0
+    before: int = 0
     what: str = "frames"
     started: float = field(default_factory=time.monotonic)
+
+    def count(self, frames: int, alpha: Clip | None) -> None:
+        """Count frames of a shot: finished now, with their alpha, or by an earlier run."""
+        self.before += frames if alpha is None else 0
+        self.advance(frames)
 
     def advance(self, frames: int) -> None:
         """Count finished frames and redraw the line."""
         self.done += frames
-        rate = self.done / max(time.monotonic() - self.started, 1e-6)
+        rate = (self.done - self.before) / max(time.monotonic() - self.started, 1e-6)
         if self.total:
-            left = max(self.total - self.done, 0) / rate
+            left = max(self.total - self.done, 0) / max(rate, 1e-6)
             filled = min(30 * self.done // self.total, 30)
             line = f"[{'#' * filled}{'.' * (30 - filled)}] {self.done}/{self.total}  {left:.0f} s left"
         else:

@@ -1,6 +1,6 @@
 """Frames in and mattes out, one at a time.
 
-``open_frames`` reads videos and image sequences alike; ``open_matte`` writes either, chosen by the name it is given.
+``open_frames`` reads videos and image sequences alike.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import MediaError
-from .sequence import LINEAR, PICTURES, SequenceReader, SequenceWriter
-from .video import CODECS, VideoReader, VideoWriter
+from .sequence import LINEAR, PICTURES, SequenceReader
+from .video import VideoReader
 
 MEDIA_SUFFIXES = {".avi", ".webm", ".gif", ".m4v", ".mxf", ".wmv", ".ts", *PICTURES}
 """What looks like a file and not like a folder: other dots may be part of a folder's name."""
 
 FrameReader = VideoReader | SequenceReader
-MatteWriter = VideoWriter | SequenceWriter
 
 
 def open_frames(path: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> FrameReader:
@@ -37,18 +36,3 @@ def open_frames(path: Path, first: int = 0, last: int | None = None, *, alpha: b
     if path.suffix.lower() in LINEAR:
         return SequenceReader(path, first, last, alpha=alpha)
     return VideoReader(path, first, last, alpha=alpha)
-
-
-def open_matte(path: Path, source: FrameReader, *, overwrite: bool = False) -> MatteWriter:
-    """A writer for the matte of ``source``: a video by its suffix, else a folder of 16-bit PNGs.
-
-    Raises:
-        MediaError: If something is in the way and ``overwrite`` is not given, or the suffix means nothing.
-    """
-    suffix = path.suffix.lower()
-    if suffix in CODECS:
-        return VideoWriter(path, source.rate, overwrite=overwrite)
-    if suffix in MEDIA_SUFFIXES and not path.is_dir():
-        known = ", ".join(CODECS)
-        raise MediaError(f"no matte format goes with {suffix!r}; use {known}, or a folder name for 16-bit PNGs")
-    return SequenceWriter(path, source.names, source.first, overwrite=overwrite)

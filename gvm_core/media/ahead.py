@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -35,7 +36,8 @@ def ahead(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
 def behind(work: Callable[[T], None], count: int = 2) -> Iterator[Callable[[T], None]]:
     """``work`` as a function that returns at once; a thread does it in order, at most ``count`` items behind.
 
-    What ``work`` raises comes out of a later call or of the ``with`` block.
+    After the first item that ``work`` fails on it does no more; the error comes out of a later call or of the ``with``
+    block.
 
     Example:
         >>> done = []
@@ -45,12 +47,23 @@ def behind(work: Callable[[T], None], count: int = 2) -> Iterator[Callable[[T], 
         [1]
     """
     waiting: deque[Future[None]] = deque()
+    failed = Event()
+
+    def attempt(item: T) -> None:
+        if failed.is_set():
+            return
+        try:
+            work(item)
+        except BaseException:
+            failed.set()
+            raise
+
     with ThreadPoolExecutor(1, "gvm-write") as thread:
 
         def later(item: T) -> None:
             if len(waiting) == count:
                 waiting.popleft().result()
-            waiting.append(thread.submit(work, item))
+            waiting.append(thread.submit(attempt, item))
 
         try:
             yield later

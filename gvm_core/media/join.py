@@ -79,7 +79,9 @@ def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction
         with av.open(str(part.folder / name)) as container:
             packets = [packet for packet in container.demux(video=0) if packet.size]
         if len(packets) != len(times):
-            raise MediaError(f"{part.folder} is damaged: {len(packets)} of its {len(times)} frames are there; delete it")
+            raise MediaError(
+                f"{part.folder} is damaged: {len(packets)} of its {len(times)} frames are there; delete it"
+            )
         for packet, time in zip(packets, times, strict=True):
             packet.stream, packet.time_base = stream, time_base
             packet.pts = packet.dts = time - shift
@@ -94,7 +96,10 @@ def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction
 
 def audio_output(container: Any, stream: Any, path: Path) -> Any:
     """A stream for ``stream``'s audio: as it is where the container takes it, else of a codec that it takes."""
-    if stream.codec_context.name in container.supported_codecs or stream.codec.canonical_name in container.supported_codecs:
+    if (
+        stream.codec_context.name in container.supported_codecs
+        or stream.codec.canonical_name in container.supported_codecs
+    ):
         return container.add_stream_from_template(stream)
     name = REPLACEMENTS.get(path.suffix.lower(), "aac")
     return container.add_stream(name, rate=stream.codec_context.sample_rate, layout=stream.codec_context.layout.name)

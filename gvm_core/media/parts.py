@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from uuid import uuid4
+
+from ..errors import MediaError
 
 FRAMES = 32
 """Frames of a part. Parts begin at multiples of it, whoever writes them."""
@@ -83,23 +85,24 @@ class Parts:
         stop = start - start % FRAMES + FRAMES
         return stop if self.last is None else min(stop, self.last + 1)
 
-    @contextmanager
-    def staged(self) -> Iterator[Path]:
-        """A folder to write a part into, for `keep`; gone afterwards if it was not kept."""
+    def stage(self) -> Path:
+        """A new folder to write a part into, for `keep`."""
         folder = self.folder / f"{STAGED}{os.getpid()}-{uuid4().hex[:8]}"
-        folder.mkdir(parents=True)
         try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise MediaError(f"{self.folder} cannot be written to: {error.strerror or error}") from error
+        return folder
 
     def keep(self, staged: Path, start: int, times: Sequence[int], time_base: Fraction, *, last: bool) -> None:
         """Make a staged folder a finished part: at once, or, where another process was quicker, not at all."""
         kept = {"times": list(times), "time_base": time_base.as_integer_ratio()}
         (staged / TIMES).write_text(json.dumps(kept))
         name = self.folder / f"{start:08d}-{start + len(times):08d}"
-        with suppress(OSError):  # the same part is there already
+        try:
             staged.rename(name.with_suffix(".last") if last else name)
+        except OSError:  # the same part is there already
+            shutil.rmtree(staged, ignore_errors=True)
 
     def end_at(self, count: int) -> bool:
         """Note that the video ends after ``count`` frames; whether a part ends there."""
@@ -119,7 +122,11 @@ class Parts:
 
 def make_room(folder: Path, size: int, keep: Path) -> None:
     """Delete the oldest runs in ``folder``, `keep` excepted, until what is left takes at most ``size`` bytes."""
-    runs = sorted((each for each in folder.iterdir() if each.is_dir() and each != keep), key=newest) if folder.is_dir() else []
+    runs = (
+        sorted((each for each in folder.iterdir() if each.is_dir() and each != keep), key=newest)
+        if folder.is_dir()
+        else []
+    )
     total = {run: sum(file.stat().st_size for file in run.rglob("*") if file.is_file()) for run in runs}
     for run in runs:
         if sum(total.values()) <= size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,16 +49,19 @@ class MattingModel:
         unet: Image latents to alpha latents.
         vae: Pixels to latents and back.
         config: Where it came from.
+        fingerprint: Names the weights as they were loaded, with their LoRA and precision.
     """
 
     unet: MattingUNet
     vae: TemporalVAE
     config: ModelConfig
+    fingerprint: str = field(init=False, default="")
     _originals: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for network in (self.unet, self.vae):
             network.requires_grad_(False).eval()
+        self.fingerprint = fingerprint(self.unet, self.vae)
 
     def apply_lora(self, path: str | os.PathLike[str], strength: float = 1.0) -> None:
         """Merge the LoRA at ``path`` into the UNet in place of the one that is in it, if any.
@@ -69,11 +73,13 @@ class MattingModel:
         check_lora(self.unet, lora)
         self.remove_lora()
         self._originals = merge_lora(self.unet, lora, strength)
+        self.fingerprint = fingerprint(self.unet, self.vae)
 
     def remove_lora(self) -> None:
         """Take the LoRA out again: the weights are then to the bit what they were without it."""
         restore_weights(self.unet, self._originals)
         self._originals = {}
+        self.fingerprint = fingerprint(self.unet, self.vae)
 
     def scheduler(self) -> Any:
         """A fresh ``FlowMatchEulerDiscreteScheduler`` for one window of the gaussian mode."""
@@ -125,6 +131,18 @@ def load_model(
     if path is not None and lora_strength != 0:
         model.apply_lora(path, lora_strength)
     return model
+
+
+def fingerprint(*networks: nn.Module) -> str:
+    """A digest of every tensor's name, shape and precision, and of a thousand of its values."""
+    digest = hashlib.sha256()
+    for network in networks:
+        for name, tensor in network.state_dict().items():
+            values = tensor.detach().flatten()
+            sample = values[:: max(1, len(values) // 1000)].float().cpu()
+            digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def model_folder(source: str | os.PathLike[str]) -> Path:

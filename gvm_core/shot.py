@@ -1,0 +1,303 @@
+"""One shot, file to files: matted while it is read, written while it is matted, gone on with where it was stopped.
+
+Frames are finished in parts, kept beside the output until all are there; then the parts are put together. A stopped run
+leaves its parts, and the next run with the same input, settings, weights and versions does only what is missing. Farms
+and several workers use the same: whoever does a part, it is the same part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from .errors import MediaError, NoSuchFrameError
+from .frames import Clip
+from .media import MEDIA_SUFFIXES, FrameReader, open_frames
+from .media.ahead import ahead, behind
+from .media.join import join_videos
+from .media.parts import Parts, make_room
+from .media.sequence import SequenceWriter, pictures_in
+from .media.video import CODECS, Codec, VideoWriter
+from .pipeline import MattingPipeline
+from .post.composite import checker, over
+from .version import __version__
+from .windows import trim
+
+log = logging.getLogger(__name__)
+
+PARTS_FOLDER = ".gvm-parts"
+LEFTOVERS = 20 * 2**30
+"""Bytes that stopped runs may leave beside an output; the oldest are deleted beyond that."""
+JOINING = "joining"
+
+Advance = Callable[[int, Clip | None], None]
+"""Called with a number of finished frames, and with their alpha unless an earlier run finished them."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What to matte, and what to write.
+
+    Attributes:
+        source: A video, a picture, or a folder of numbered pictures.
+        matte: ``.mp4``, ``.mov``, ``.mkv`` or, for 16-bit PNGs, a folder.
+        preview: ``.mp4`` or ``.mov`` for the subject over a checkerboard; None for none.
+        first: Index of the first frame.
+        last: Index of the last frame, itself included; None for all there are.
+
+    Raises:
+        MediaError: For a suffix that means nothing here, a range that is none.
+    """
+
+    source: Path
+    matte: Path
+    preview: Path | None = None
+    first: int = 0
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.first < 0 or (self.last is not None and self.last < self.first):
+            raise MediaError(f"frames {self.first} to {self.last} are no range: it needs 0 <= first <= last")
+        suffix = self.matte.suffix.lower()
+        if suffix in MEDIA_SUFFIXES and suffix not in CODECS and not self.matte.is_dir():
+            raise MediaError(
+                f"no matte format goes with {suffix!r}; use {', '.join(CODECS)}, or a folder name for 16-bit PNGs"
+            )
+        if self.preview is not None and self.preview.suffix.lower() not in (".mp4", ".mov"):
+            raise MediaError(f"a preview is .mp4 or .mov, not {self.preview.name!r}")
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """What is written, by the name it has in each part: that of a file, or of a folder of pictures."""
+        paths = {"matte": self.matte} if self.preview is None else {"matte": self.matte, "preview": self.preview}
+        return {f"{name}{codec.part if (codec := codec_of(path)) else ''}": path for name, path in paths.items()}
+
+    @property
+    def whole(self) -> bool:
+        """Whether all frames are wanted."""
+        return self.first == 0 and self.last is None
+
+
+def codec_of(path: Path) -> Codec | None:
+    """How ``path`` is written; None for a folder of pictures."""
+    return CODECS.get(path.suffix.lower())
+
+
+def matte_shot(
+    shot: Shot, pipeline: MattingPipeline, advance: Advance = lambda *_: None, *, overwrite: bool = False
+) -> int:
+    """Matte ``shot``, or go on with it; the number of its frames.
+
+    Args:
+        shot: From what to what.
+        pipeline: How.
+        advance: Told of every frame that is finished.
+        overwrite: Replace what lies under the outputs' names.
+
+    Raises:
+        MediaError: If something cannot be read or written, or is in the way.
+    """
+    parts = begin(shot, pipeline, advance, overwrite=overwrite)
+    for first, last in parts.missing():
+        fill(shot, pipeline, parts, first, last, advance)
+    return finish(shot, parts)
+
+
+def begin(shot: Shot, pipeline: MattingPipeline, advance: Advance, *, overwrite: bool = False) -> Parts:
+    """The parts that earlier runs of the same left, none if there was none. Refuses to overwrite, before any work."""
+    folder = shot.matte.absolute().parent / PARTS_FOLDER
+    parts = Parts(folder / f"{shot.matte.name}-{run_key(shot, pipeline)}", shot.first, shot.last)
+    with open_frames(shot.source, shot.first, shot.last) as reader:
+        if not overwrite and not (parts.folder / JOINING).exists():
+            for path in shot.outputs.values():
+                refuse_to_overwrite(path, shot, reader)
+    make_room(folder, LEFTOVERS, parts.folder)
+    if done := sum(part.stop - part.start for part in parts.finished()):
+        log.info("%d frames were matted before and are taken over from %s", done, parts.folder)
+        advance(done, None)
+    elif any(folder.glob(f"{shot.matte.name}-*")):
+        log.info(
+            "an unfinished run of %s had another input, other settings or weights; this one begins anew", shot.matte
+        )
+    return parts
+
+
+def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:
+    """Raise `MediaError` if what is to be written to ``path`` is there already.
+
+    A folder of pictures may hold others where only a range of frames is asked for, as on a farm.
+    """
+    way_out = "choose another name, or allow overwriting (--overwrite)"
+    if codec_of(path) is not None:
+        if path.exists():
+            raise MediaError(f"{path} exists already; {way_out}")
+    elif path.exists() and not path.is_dir():
+        raise MediaError(f"{path} is a file; a sequence needs a folder")
+    elif path.is_dir() and shot.whole and any(path.iterdir()):
+        raise MediaError(f"{path} is not empty; {way_out}")
+    elif path.is_dir():
+        for index in range(shot.first, shot.first + (reader.count or 0)):
+            if (taken := path / f"{reader.names(index)}.png").exists():
+                raise MediaError(f"{taken} exists already; {way_out}")
+
+
+def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: int | None, advance: Advance) -> None:
+    """Matte frames ``first`` to ``last`` of ``shot``, both where parts begin and end, into ``parts``."""
+    start, end = pipeline.context(first, last)
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_frames(shot.source, start, end))
+        frames = stack.enter_context(closing(ahead(reader)))
+        clips = stack.enter_context(closing(pipeline.stream(frames, start)))
+        writer = stack.enter_context(PartWriter(shot, parts, reader, first))
+        try:
+            with behind(writer.write) as write:
+                for clip in trim(clips, first, last):
+                    write(clip)
+                    advance(len(clip), clip)
+        except NoSuchFrameError as error:
+            count = error.count
+        else:
+            count = len(reader.times)
+        ended = last is None or writer.index <= last
+        if writer.index > first:
+            writer.keep(last=ended)
+        elif not parts.end_at(count):
+            raise NoSuchFrameError(f"{shot.source} has {count} frames; there is no frame {first}", count)
+
+
+class PartWriter:
+    """Writes every output of consecutive frames, part by part.
+
+    A full part is kept once it is known whether another frame follows, so that the last one can say that it is.
+
+    Args:
+        shot: What to write.
+        parts: Where to.
+        reader: Of the source, for frames' times and names.
+        first: The first frame that will be written.
+    """
+
+    def __init__(self, shot: Shot, parts: Parts, reader: FrameReader, first: int) -> None:
+        self.shot, self.parts, self.reader = shot, parts, reader
+        self.start = self.index = first
+        self.staged: Path | None = None
+        self.writers: dict[str, VideoWriter | SequenceWriter] = {}
+        self.opened = ExitStack()  # the writers of the part in hand
+        self.second = ExitStack()  # the source once more, for previews: frames are not held until their mattes come
+        self.originals: Iterator[Tensor] = iter(())
+        if shot.preview is not None:
+            self.originals = iter(self.second.enter_context(open_frames(shot.source, first)))
+
+    def write(self, clip: Clip) -> None:
+        """Write alpha ``[T, 1, H, W]`` of the next frames."""
+        for alpha in clip.data:
+            if self.staged is not None and self.index == self.parts.stop_of(self.start):
+                self.keep(last=False)
+            if self.staged is None:
+                self.open()
+            self.writers["matte"].write(alpha)
+            if self.shot.preview is not None:
+                original = next(self.originals)
+                self.writers["preview"].write(over(original, alpha, checker(*original.shape[-2:])))
+            self.index += 1
+
+    def open(self) -> None:
+        """Begin a part at the present frame."""
+        self.start, self.staged = self.index, self.parts.stage()
+        for name, path in self.shot.outputs.items():
+            codec, place = codec_of(path), self.staged / name
+            writer = (
+                SequenceWriter(place, self.reader.names, self.start)
+                if codec is None
+                else VideoWriter(place, codec, self.reader.rate, self.reader.tags)
+            )
+            self.writers[place.stem] = self.opened.enter_context(writer)
+
+    def keep(self, *, last: bool) -> None:
+        """Finish the part in hand."""
+        self.opened.close()
+        if self.staged is not None:
+            times = self.reader.times[self.start : self.index]
+            self.parts.keep(self.staged, self.start, times, Fraction(self.reader.time_base), last=last)
+        self.staged = None
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self.second:
+            self.opened.__exit__(kind, value, trace)
+        if self.staged is not None:
+            shutil.rmtree(self.staged, ignore_errors=True)
+
+
+def finish(shot: Shot, parts: Parts) -> int:
+    """Put finished parts together under the outputs' names, and delete them; the number of frames."""
+    finished = parts.finished()
+    (parts.folder / JOINING).touch()
+    for name, path in shot.outputs.items():
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        if codec_of(path) is None:
+            place_pictures([part.folder / name for part in finished], path)
+        elif any((part.folder / name).exists() for part in finished):
+            joined = path.with_name(f"{path.stem}.part{path.suffix}")
+            source = shot.source if shot.source.is_file() else None
+            try:
+                join_videos(finished, name, joined, source, whole=shot.whole)
+                joined.replace(path)
+            finally:
+                with suppress(OSError):
+                    joined.unlink()
+    parts.clear()
+    return sum(part.stop - part.start for part in finished)
+
+
+def place_pictures(folders: Iterable[Path], target: Path) -> None:
+    """Move every picture in ``folders`` to ``target``; those that an interrupted call moved are there already."""
+    target.mkdir(parents=True, exist_ok=True)
+    for folder in folders:
+        for picture in folder.iterdir():
+            picture.replace(target / picture.name)
+
+
+def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
+    """Names a run by all that its bytes depend on: input, range, formats, settings, weights, versions, kind of device."""
+    import av
+
+    dtypes = [str(network.dtype) for network in (pipeline.model.unet, pipeline.model.vae)]
+    versions = [__version__, torch.__version__, av.__version__]
+    facts = [
+        input_facts(shot.source),
+        (shot.first, shot.last),
+        [(name, path.suffix) for name, path in shot.outputs.items()],
+        pipeline.settings,
+        (pipeline.model.fingerprint, dtypes),
+        (versions, pipeline.host.device.type),
+    ]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def input_facts(source: Path) -> list[tuple[str, int, int]]:
+    """Name, size and date of the input's files, and for a single one a digest of its first and last mebibyte."""
+    files = pictures_in(source) if source.is_dir() else [source]
+    facts = [(file.name, (known := file.stat()).st_size, known.st_mtime_ns) for file in files]
+    if source.is_file():
+        digest = hashlib.sha256()
+        with source.open("rb") as content:
+            digest.update(content.read(2**20))
+            content.seek(max(source.stat().st_size - 2**20, 0))
+            digest.update(content.read())
+        facts.append((digest.hexdigest(), 0, 0))
+    return facts
