@@ -108,8 +108,12 @@ def matte_shot(
         MediaError: If something cannot be read or written, or is in the way.
     """
     parts = begin(shot, pipeline, advance, overwrite=overwrite)
-    for first, last in parts.missing():
-        fill(shot, pipeline, parts, first, last, advance)
+    try:
+        for first, last in parts.missing():
+            fill(shot, pipeline, parts, first, last, advance)
+    finally:
+        if not parts.finished():
+            parts.clear()
     return finish(shot, parts)
 
 

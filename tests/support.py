@@ -123,6 +123,35 @@ def write_video(path, frames, codec="libx264", pixels="yuv444p", rate=Fraction(3
     return path
 
 
+def write_film(path, times, time_base=Fraction(1, 30000), sound="aac", layout="stereo"):
+    """A small video with frames at ``times``, B-frames, colour tags and a second of sound more than pictures."""
+    import av
+
+    frames = (moving_clip(len(times), 32, 48).movedim(1, -1).numpy() * 255).astype(np.uint8)
+    options = {"movie_timescale": str(time_base.denominator)} if path.suffix != ".mkv" else {}
+    with av.open(str(path), "w", options=options) as container:
+        video = container.add_stream("libx264", rate=Fraction(30000, 1001))
+        video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
+        video.time_base = video.codec_context.time_base = time_base
+        for name in ("color_primaries", "color_trc", "colorspace"):
+            setattr(video.codec_context, name, 1)
+        audio = container.add_stream(sound, rate=48000, layout=layout)
+        for levels, time in zip(frames, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(levels, format="rgb24")
+            frame.pts, frame.time_base = time, time_base
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        count = round(48000 * (times[-1] * time_base + 1))
+        wave = (np.sin(np.arange(count) * 0.05) * 8000).astype(np.int16)
+        for start in range(0, count, 1024):
+            both = np.repeat(wave[start : start + 1024], audio.layout.nb_channels)[None]
+            frame = av.AudioFrame.from_ndarray(both, format="s16", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    return path
+
+
 def write_picture(path, picture, pixels="rgb48be", **options):
     """Encode ``[3, H, W]`` as a single picture, the codec by its suffix."""
     import av

@@ -52,7 +52,7 @@ def test_a_frame_range_gives_the_same_mattes_as_the_whole_run(tmp_path, tiny_fol
     video = write_video(tmp_path / "clip.mp4", moving_clip(40, 32, 32))
     common = ["--model", str(tiny_folder), "--max-edge", "32"]
     assert main(["matte", str(video), str(tmp_path / "whole"), *common]) == 0
-    part = ["--first", str(first), "--last", str(last)]
+    part = ["--frames", f"{first}-{last}"]
     assert main(["matte", str(video), str(tmp_path / "part"), *common, *part]) == 0
     names = sorted(p.name for p in (tmp_path / "part").iterdir())
     assert names == [f"clip_matte.{n:06d}.png" for n in range(first, min(last, 39) + 1)]
@@ -69,8 +69,8 @@ def test_a_frame_range_gives_the_same_mattes_as_the_whole_run(tmp_path, tiny_fol
         (["{video}", "o.mp4", "--model", "nowhere"], "there is no model folder"),
         (["{video}", "{video}"], "exists already"),
         (["{video}", "o.mp4", "--lora", "nowhere.safetensors"], "there is no LoRA file"),
-        (["{video}", "o.mp4", "--first", "99"], "there is no frame"),
-        (["{video}", "o.mp4", "--first", "5", "--last", "2"], "no range"),
+        (["{video}", "o.mp4", "--frames", "99-"], "there is no frame"),
+        (["{video}", "o.mp4", "--frames", "5-2"], "no range"),
     ],
 )
 def test_mistakes_end_in_one_sentence_and_no_file(
@@ -103,10 +103,10 @@ def test_ctrl_c_stops_within_a_window_and_leaves_no_half_file(tmp_path, tiny_fol
     listen = signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background is born deaf to it
     process = subprocess.Popen([*command, "--max-edge", "64"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, listen)
-    while not (tmp_path / "m.part.mp4").exists():
+    while not list(tmp_path.glob(".gvm-parts/*/0*")):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "stopped" in error and "Traceback" not in error
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["long.mp4"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".gvm-parts", "long.mp4"]

@@ -6,12 +6,12 @@ import av
 import numpy as np
 import pytest
 import torch
-from support import moving_clip, read_levels, write_picture, write_video
+from support import moving_clip, write_picture, write_video
 
 from gvm_core.errors import MediaError
-from gvm_core.media import open_frames, open_matte
-from gvm_core.media.sequence import natural, png16
-from gvm_core.media.video import VideoWriter, convert
+from gvm_core.media import open_frames
+from gvm_core.media.sequence import natural
+from gvm_core.media.video import convert
 from gvm_core.post.color import srgb_to_linear
 
 
@@ -110,12 +110,6 @@ def test_two_pictures_for_one_frame_are_refused_and_hidden_files_are_not_frames(
         open_frames(tmp_path)
 
 
-def test_a_dot_in_an_output_folders_name_is_no_format(tmp_path, video):
-    with open_frames(video) as source, open_matte(tmp_path / "matte_v1.2", source) as writer:
-        writer.write(torch.rand(1, 16, 16))
-    assert (tmp_path / "matte_v1.2" / "clip_matte.000000.png").exists()
-
-
 def test_a_single_picture_is_a_clip_of_one_frame(tmp_path):
     write_picture(tmp_path / "one.png", torch.rand(3, 9, 11))
     with open_frames(tmp_path / "one.png") as reader:
@@ -156,65 +150,6 @@ def test_sound_without_pictures_is_refused(tmp_path):
 def test_ranges_that_hold_nothing_are_refused(video):
     with open_frames(video, 50) as reader, pytest.raises(MediaError, match="has 7 frames; there is no frame 50"):
         list(reader)
-
-
-@pytest.mark.parametrize(("suffix", "tolerance"), [(".mkv", 1), (".mov", 300), (".mp4", 2500)])
-@pytest.mark.parametrize("size", [(24, 40), (23, 41)])
-def test_a_matte_video_keeps_frames_rate_size_and_levels(tmp_path, video, suffix, tolerance, size):
-    alpha = torch.linspace(0, 1, size[1]).expand(5, 1, *size)
-    path = tmp_path / f"matte{suffix}"
-    with open_frames(video) as source, open_matte(path, source) as writer:
-        for matte in alpha:
-            writer.write(matte)
-    levels = read_levels(path)
-    wanted = (alpha[0, 0] * 65535).round().numpy()
-    assert len(levels) == 5 and levels[0].shape == size
-    assert np.abs(levels[0].astype(float) - wanted).max() <= tolerance
-    with av.open(str(path)) as container:
-        assert container.streams.video[0].average_rate == Fraction(30000, 1001)
-
-
-def test_a_stopped_run_leaves_nothing_under_the_final_name(tmp_path):
-    path = tmp_path / "matte.mp4"
-    writer = VideoWriter(path, Fraction(24))
-    writer.__enter__()
-    writer.write(torch.rand(1, 16, 16))
-    writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_nothing_is_overwritten_unless_allowed(tmp_path, video):
-    taken = tmp_path / "matte.mp4"
-    taken.write_text("precious")
-    folder = tmp_path / "out"
-    folder.mkdir()
-    (folder / "other.txt").write_text("precious")
-    with open_frames(video) as source:
-        for path in (taken, folder):
-            with pytest.raises(MediaError, match="--overwrite"):
-                open_matte(path, source)
-        with open_matte(taken, source, overwrite=True) as writer:
-            writer.write(torch.rand(1, 16, 16))
-    assert taken.read_bytes()[:8] != b"precious"
-
-
-def test_an_unknown_suffix_lists_the_known_ones(tmp_path, video):
-    with open_frames(video) as source, pytest.raises(MediaError, match=r"\.mp4, \.mov, \.mkv"):
-        open_matte(tmp_path / "matte.avi", source)
-
-
-def test_png_mattes_keep_sixteen_bits_and_the_names_of_their_frames(tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for number in (1, 2):
-        write_picture(folder / f"shot.{number:04d}.png", torch.rand(3, 8, 300))
-    ramp = torch.linspace(0, 1, 300).expand(1, 8, 300)
-    with open_frames(folder) as source, open_matte(tmp_path / "out", source) as writer:
-        for _ in source:
-            writer.write(ramp)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["shot.0001.png", "shot.0002.png"]
-    assert len(np.unique(read_levels(tmp_path / "out" / "shot.0001.png")[0])) == 300
-    assert png16(ramp)[:4] == b"\x89PNG"
 
 
 def test_conversion_between_pixel_formats_never_leaves_wrong_pixels():

@@ -1,0 +1,335 @@
+"""A shot, file to file: what a user loses here is hours of finished work, frames, their timing, the sound, or a file."""
+
+import os
+import shutil
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import moving_clip, read_levels, write_film, write_picture, write_video
+
+from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan
+from gvm_core.errors import MediaError
+from gvm_core.frames import Clip
+from gvm_core.media import open_frames
+from gvm_core.media.parts import FRAMES, Parts, make_room
+from gvm_core.media.sequence import png16
+from gvm_core.shot import PARTS_FOLDER, PartWriter, Shot, fill, finish, matte_shot
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "clip.mp4", moving_clip(7, 24, 40))
+
+
+@pytest.fixture
+def pipeline(tiny_model):
+    return MattingPipeline(tiny_model, MatteSettings(plan=WindowPlan(5, 2)), TorchHost("cpu"))
+
+
+def write(shot, alpha):
+    """``alpha`` through the parts of ``shot`` to its outputs."""
+    parts = Parts(shot.matte.parent / PARTS_FOLDER / "run")
+    with open_frames(shot.source) as reader, PartWriter(shot, parts, reader, 0) as writer:
+        list(reader)
+        writer.write(Clip(alpha))
+        writer.keep(last=True)
+    assert finish(shot, parts) == len(alpha)
+
+
+def contents(path):
+    """The bytes of every frame, or of every file of a folder."""
+    if path.is_dir():
+        return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+    return [levels.tobytes() for levels in read_levels(path)]
+
+
+def shown(path):
+    """When every frame is shown, in seconds."""
+    with av.open(str(path)) as container:
+        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+
+
+def heard(path):
+    """The samples of the first audio stream."""
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+
+
+class Stopped(Exception):
+    """Someone pressed stop."""
+
+
+def stop_after(count):
+    """A callback that stops a run after so many new frames."""
+    seen = 0
+
+    def advance(frames, alpha):
+        nonlocal seen
+        seen += 0 if alpha is None else frames
+        if seen > count:
+            raise Stopped
+
+    return advance
+
+
+# ---- formats -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("suffix", "tolerance"), [(".mkv", 1), (".mov", 300), (".mp4", 2500)])
+@pytest.mark.parametrize("size", [(24, 40), (23, 41)])
+def test_a_matte_video_keeps_frames_rate_size_and_levels(tmp_path, suffix, tolerance, size):
+    source = write_video(tmp_path / "long.mp4", moving_clip(FRAMES + 5, *size))
+    alpha = torch.linspace(0, 1, size[1]).expand(FRAMES + 5, 1, *size)
+    path = tmp_path / f"matte{suffix}"
+    write(Shot(source, path), alpha)
+    levels = read_levels(path)
+    wanted = (alpha[0, 0] * 65535).round().numpy()
+    assert len(levels) == FRAMES + 5 and levels[0].shape == size
+    assert np.abs(np.stack(levels).astype(float) - wanted).max() <= tolerance
+    with av.open(str(path)) as container:
+        rate = container.streams.video[0].average_rate or container.streams.video[0].guessed_rate
+        assert abs(rate - Fraction(30000, 1001)) < 0.01
+
+
+def test_png_mattes_keep_sixteen_bits_and_the_names_of_their_frames(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in (1, 2):
+        write_picture(folder / f"shot.{number:04d}.png", torch.rand(3, 8, 300))
+    ramp = torch.linspace(0, 1, 300).expand(2, 1, 8, 300)
+    write(Shot(folder, tmp_path / "out_v1.2"), ramp)
+    assert sorted(p.name for p in (tmp_path / "out_v1.2").iterdir()) == ["shot.0001.png", "shot.0002.png"]
+    assert len(np.unique(read_levels(tmp_path / "out_v1.2" / "shot.0001.png")[0])) == 300
+    assert png16(ramp[0])[:4] == b"\x89PNG"
+
+
+def test_the_preview_shows_subject_and_checkerboard_in_the_sources_colours(tmp_path):
+    red = torch.tensor([0.8, 0.2, 0.1])[:, None, None].expand(6, 3, 32, 48)
+    source = write_video(tmp_path / "red.mkv", red, "ffv1", "gbrp16le")
+    alpha = torch.cat([torch.ones(6, 1, 32, 24), torch.zeros(6, 1, 32, 24)], dim=-1)
+    write(Shot(source, tmp_path / "m.mkv", tmp_path / "p.mp4"), alpha)
+    with open_frames(tmp_path / "p.mp4") as reader:
+        frames = torch.stack(list(reader))
+    assert (frames[..., 4:20] - red[..., 4:20]).abs().max() < 0.03
+    assert (frames[:, :, 4:12, 36:44] - 0.6).abs().max() < 0.03
+    with av.open(str(tmp_path / "p.mp4")) as container:
+        assert container.streams.video[0].codec_context.colorspace == 1
+
+
+def test_nothing_is_overwritten_unless_allowed(tmp_path, video, pipeline):
+    taken = tmp_path / "matte.mp4"
+    taken.write_text("precious")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "other.txt").write_text("precious")
+    for shot in (Shot(video, taken), Shot(video, folder), Shot(video, tmp_path / "new.mov", taken)):
+        with pytest.raises(MediaError, match="--overwrite"):
+            matte_shot(shot, pipeline)
+    assert taken.read_text() == "precious" and not (tmp_path / PARTS_FOLDER).exists()
+    matte_shot(Shot(video, taken), pipeline, overwrite=True)
+    assert taken.read_bytes()[:8] != b"precious"
+
+
+def test_farm_jobs_share_a_folder_but_not_a_frame(tmp_path, video, pipeline):
+    matte_shot(Shot(video, tmp_path / "out", first=0, last=3), pipeline)
+    matte_shot(Shot(video, tmp_path / "out", first=4, last=6), pipeline)
+    with pytest.raises(MediaError, match=r"clip_matte\.000003\.png exists"):
+        matte_shot(Shot(video, tmp_path / "out", first=3, last=5), pipeline)
+    matte_shot(Shot(video, tmp_path / "whole"), pipeline)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_an_unknown_suffix_lists_the_known_ones(tmp_path, video):
+    with pytest.raises(MediaError, match=r"\.mp4, \.mov, \.mkv"):
+        Shot(video, tmp_path / "matte.avi")
+    with pytest.raises(MediaError, match=r"preview is \.mp4"):
+        Shot(video, tmp_path / "matte.mov", tmp_path / "p.gif")
+
+
+# ---- time, sound, colour -------------------------------------------------------------------------------------------
+
+STEADY = [1001 * i for i in range(40)]
+VARIABLE = [3003 + 1001 * i + 700 * (i // 3) for i in range(40)]
+
+
+@pytest.mark.parametrize("times", [STEADY, VARIABLE], ids=["steady", "variable"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_every_frame_keeps_its_time_and_the_sound_is_the_sources(tmp_path, pipeline, suffix, times):
+    source = write_film(tmp_path / "film.mp4", times)
+    matte_shot(Shot(source, tmp_path / f"m{suffix}"), pipeline)
+    ours, theirs = shown(tmp_path / f"m{suffix}"), [Fraction(time, 30000) for time in times]
+    with av.open(str(source)) as a, av.open(str(tmp_path / f"m{suffix}")) as b:
+        if suffix == ".mkv":  # milliseconds, and nothing before zero: AAC's run-in moves everything by a frame of it
+            moved = ours[0] - theirs[0]
+            assert 0 <= moved <= Fraction(1024, 48000) + Fraction(1, 1000)
+            assert max(abs(x - y - moved) for x, y in zip(ours, theirs, strict=True)) <= Fraction(1, 1000)
+            assert abs(a.duration - b.duration) < 50_000
+            assert [bytes(p) for p in a.demux(audio=0)] == [bytes(p) for p in b.demux(audio=0)]
+        else:
+            assert ours == theirs and a.duration == b.duration
+            assert np.array_equal(heard(source), heard(tmp_path / f"m{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_a_frame_range_starts_at_zero_with_its_own_sound(tmp_path, pipeline, suffix):
+    source = write_film(tmp_path / "film.mp4", VARIABLE)
+    matte_shot(Shot(source, tmp_path / f"m{suffix}", first=10, last=36), pipeline)
+    wanted = [Fraction(time - VARIABLE[10], 30000) for time in VARIABLE[10:37]]
+    assert shown(tmp_path / f"m{suffix}") == wanted
+    with av.open(str(tmp_path / f"m{suffix}")) as container:
+        sound = container.streams.audio[0]
+        assert 0 <= (sound.start_time or 0) * sound.time_base < Fraction(1, 20)
+        assert abs(sound.duration * sound.time_base - wanted[-1]) < Fraction(1, 10)
+
+
+def test_sound_that_the_container_refuses_is_converted(tmp_path, pipeline):
+    source = write_film(tmp_path / "film.mkv", STEADY, sound="libvorbis")
+    matte_shot(Shot(source, tmp_path / "m.mov"), pipeline)
+    with av.open(str(tmp_path / "m.mov")) as container:
+        assert container.streams.audio[0].codec_context.name == "pcm_s16le"
+    a, b = heard(source), heard(tmp_path / "m.mov")
+    assert abs(a.shape[1] - b.size / 2) < 2048
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_mattes_carry_the_sources_colour_tags(tmp_path, pipeline, suffix):
+    source = write_film(tmp_path / "film.mp4", STEADY[:5])
+    matte_shot(Shot(source, tmp_path / f"m{suffix}"), pipeline)
+    with av.open(str(tmp_path / f"m{suffix}")) as container:
+        next(container.decode(video=0))
+        context = container.streams.video[0].codec_context
+        assert [context.color_primaries, context.color_trc, context.colorspace] == [1, 1, 1]
+
+
+# ---- stopping and going on -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long_film(tmp_path_factory):
+    return write_film(tmp_path_factory.mktemp("film") / "long.mp4", [1001 * i for i in range(150)])
+
+
+@pytest.fixture(scope="module")
+def unbroken(long_film, tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    pipeline = MattingPipeline(tiny_model, MatteSettings(plan=WindowPlan(5, 2)), TorchHost("cpu"))
+    matte_shot(Shot(long_film, folder / "pictures"), pipeline)
+    matte_shot(Shot(long_film, folder / "m.mp4", folder / "p.mp4"), pipeline)
+    return folder
+
+
+@pytest.mark.parametrize("stops", [[40], [20, 70, 33]])
+def test_a_stopped_run_goes_on_and_gives_the_same_bytes(tmp_path, long_film, unbroken, pipeline, stops):
+    for shot in (
+        Shot(long_film, tmp_path / "pictures"),
+        Shot(long_film, tmp_path / "m.mp4", tmp_path / "p.mp4"),
+    ):
+        for count in stops:
+            with pytest.raises(Stopped):
+                matte_shot(shot, pipeline, stop_after(count))
+            assert not shot.matte.exists()
+        done = {True: 0, False: 0}
+
+        def count_frames(frames, alpha, done=done):
+            done[alpha is None] += frames
+
+        assert matte_shot(shot, pipeline, count_frames) == 150
+        assert done[True] >= FRAMES and sum(done.values()) == 150
+        for path in shot.outputs.values():
+            assert contents(path) == contents(unbroken / path.name)
+    assert (tmp_path / "m.mp4").read_bytes() == (unbroken / "m.mp4").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.mp4", "p.mp4", "pictures"]
+
+
+def test_a_run_stopped_while_pictures_are_put_in_place_goes_on(tmp_path, long_film, unbroken, pipeline, monkeypatch):
+    shot = Shot(long_film, tmp_path / "pictures")
+    replace, moved = os.replace, []
+
+    def give_up(picture, target):
+        moved.append(target)
+        if len(moved) == 50:
+            raise Stopped
+        return replace(picture, target)
+
+    monkeypatch.setattr("gvm_core.shot.Path.replace", give_up)
+    with pytest.raises(Stopped):
+        matte_shot(shot, pipeline)
+    monkeypatch.undo()
+    matte_shot(shot, pipeline)
+    assert contents(tmp_path / "pictures") == contents(unbroken / "pictures")
+
+
+@pytest.mark.parametrize("change", ["settings", "input", "weights"])
+def test_other_settings_input_or_weights_begin_anew_and_say_so(tmp_path, long_film, pipeline, tiny_model, change, caplog):
+    source = shutil.copy(long_film, tmp_path / "long.mp4")
+    shot = Shot(source, tmp_path / "m.mkv")
+    with pytest.raises(Stopped):
+        matte_shot(shot, pipeline, stop_after(70))
+    if change == "settings":
+        pipeline = MattingPipeline(tiny_model, MatteSettings(plan=WindowPlan(5, 1)), TorchHost("cpu"))
+    elif change == "input":
+        os.utime(source, (1, 1))
+    else:
+        tiny_model, pipeline.model.fingerprint = pipeline.model, "others"
+    taken_over = []
+    with caplog.at_level("INFO"):
+        matte_shot(shot, pipeline, lambda frames, alpha: taken_over.append(alpha is None))
+    assert not any(taken_over) and "begins anew" in caplog.text
+
+
+def test_stopped_runs_are_kept_within_a_limit(tmp_path):
+    for age, name in enumerate(["new", "older", "oldest"]):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(bytes(1000))
+        os.utime(tmp_path / name / "file", (10**9 - age, 10**9 - age))
+        os.utime(tmp_path / name, (10**9 - age, 10**9 - age))
+    make_room(tmp_path, 2500, keep=tmp_path / "none")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "older"]
+    make_room(tmp_path, 0, keep=tmp_path / "older")
+    assert [p.name for p in tmp_path.iterdir()] == ["older"]
+
+
+@given(
+    st.integers(0, 100),
+    st.none() | st.integers(0, 200),
+    st.lists(st.integers(0, 8), unique=True),
+    st.integers(1, 250),
+)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_missing_is_done_once_and_nothing_else(tmp_path_factory, first, length, there, count):
+    last = None if length is None else first + length
+    parts = Parts(tmp_path_factory.mktemp("run") / "run", first, last)
+    stop = count if last is None else min(count, last + 1)
+
+    def keep(start):
+        end = min(parts.stop_of(start), stop)
+        parts.keep(parts.stage(), start, range(start, end), Fraction(1, 24), last=end == count)
+
+    starts = [start for start in {first, *range(0, 300, FRAMES)} if first <= start < stop]
+    for each in there:
+        if each < len(starts):
+            keep(sorted(starts)[each])
+    for begin, end in parts.missing():
+        begins = [start for start in starts if start >= begin and (end is None or start <= end)]
+        assert begin >= stop or begin in begins
+        for start in begins:
+            keep(start)
+    finished = parts.finished()
+    frames = [frame for part in finished for frame in range(part.start, part.stop)]
+    assert frames == list(range(first, stop))
+
+
+def test_a_video_that_ends_where_a_part_does_is_finished_by_jobs_that_do_not_know(tmp_path, pipeline):
+    source = write_video(tmp_path / "even.mkv", moving_clip(2 * FRAMES), "ffv1", "gbrp")
+    shot = Shot(source, tmp_path / "m.mkv")
+    parts = Parts(tmp_path / PARTS_FOLDER / "run")
+    fill(shot, pipeline, parts, 0, FRAMES - 1, lambda *_: None)
+    fill(shot, pipeline, parts, FRAMES, 2 * FRAMES - 1, lambda *_: None)
+    assert parts.missing() == [(2 * FRAMES, None)]
+    fill(shot, pipeline, parts, 2 * FRAMES, None, lambda *_: None)
+    assert parts.missing() == [] and finish(shot, parts) == 2 * FRAMES
