@@ -11,8 +11,11 @@ from typing import Any
 from ..errors import MediaError
 from .parts import Part
 
-REPLACEMENTS = {".mov": "pcm_s16le"}
-"""The audio codec for sound that cannot be copied into a container; elsewhere AAC."""
+EVERYWHERE = {"aac", "alac", "mp3", "ac3", "eac3"}
+COPIED = {".mp4": EVERYWHERE | {"opus", "flac"}, ".mov": EVERYWHERE}
+"""Sound that players and editors take in these containers; .mov also takes any PCM, .mkv anything."""
+CONVERTED = {".mp4": "aac", ".mov": "pcm_s16le"}
+"""What other sound becomes."""
 
 Packets = Iterator[tuple[Fraction, Any]]
 
@@ -96,13 +99,11 @@ def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction
 
 def audio_output(container: Any, stream: Any, path: Path) -> Any:
     """A stream for ``stream``'s audio: as it is where the container takes it, else of a codec that it takes."""
-    if (
-        stream.codec_context.name in container.supported_codecs
-        or stream.codec.canonical_name in container.supported_codecs
-    ):
+    suffix, codec = path.suffix.lower(), stream.codec_context
+    name = codec.codec.canonical_name
+    if suffix not in COPIED or name in COPIED[suffix] or (suffix == ".mov" and name.startswith("pcm_")):
         return container.add_stream_from_template(stream)
-    name = REPLACEMENTS.get(path.suffix.lower(), "aac")
-    return container.add_stream(name, rate=stream.codec_context.sample_rate, layout=stream.codec_context.layout.name)
+    return container.add_stream(CONVERTED[suffix], rate=codec.sample_rate, layout=codec.layout.name)
 
 
 def audio_packets(

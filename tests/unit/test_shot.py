@@ -188,12 +188,11 @@ def test_a_frame_range_starts_at_zero_with_its_own_sound(tmp_path, pipeline, suf
 
 
 def test_sound_that_the_container_refuses_is_converted(tmp_path, pipeline):
-    source = write_film(tmp_path / "film.mkv", STEADY, sound="libvorbis")
+    source = write_film(tmp_path / "film.mkv", STEADY, sound="flac")
     matte_shot(Shot(source, tmp_path / "m.mov"), pipeline)
     with av.open(str(tmp_path / "m.mov")) as container:
         assert container.streams.audio[0].codec_context.name == "pcm_s16le"
-    a, b = heard(source), heard(tmp_path / "m.mov")
-    assert abs(a.shape[1] - b.size / 2) < 2048
+    assert np.array_equal(heard(source), heard(tmp_path / "m.mov"))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
@@ -265,7 +264,9 @@ def test_a_run_stopped_while_pictures_are_put_in_place_goes_on(tmp_path, long_fi
 
 
 @pytest.mark.parametrize("change", ["settings", "input", "weights"])
-def test_other_settings_input_or_weights_begin_anew_and_say_so(tmp_path, long_film, pipeline, tiny_model, change, caplog):
+def test_other_settings_input_or_weights_begin_anew_and_say_so(
+    tmp_path, long_film, pipeline, tiny_model, change, caplog
+):
     source = shutil.copy(long_film, tmp_path / "long.mp4")
     shot = Shot(source, tmp_path / "m.mkv")
     with pytest.raises(Stopped):
@@ -325,7 +326,7 @@ def test_whatever_is_missing_is_done_once_and_nothing_else(tmp_path_factory, fir
 
 
 def test_a_video_that_ends_where_a_part_does_is_finished_by_jobs_that_do_not_know(tmp_path, pipeline):
-    source = write_video(tmp_path / "even.mkv", moving_clip(2 * FRAMES), "ffv1", "gbrp")
+    source = write_video(tmp_path / "even.mkv", moving_clip(2 * FRAMES), "ffv1", "gbrp16le")
     shot = Shot(source, tmp_path / "m.mkv")
     parts = Parts(tmp_path / PARTS_FOLDER / "run")
     fill(shot, pipeline, parts, 0, FRAMES - 1, lambda *_: None)
