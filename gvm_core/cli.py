@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; no half file was left under a final name. The same command goes on", file=sys.stderr)
+        print("\nstopped; no half file was left under a final name", file=sys.stderr)
         return 130
     return 0
 

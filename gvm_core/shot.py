@@ -111,9 +111,12 @@ def matte_shot(
     try:
         for first, last in parts.missing():
             fill(shot, pipeline, parts, first, last, advance)
-    finally:
-        if not parts.finished():
+    except BaseException:
+        if parts.finished():
+            log.info("what is finished of %s is kept in %s; the same run goes on from there", shot.matte, parts.folder)
+        else:
             parts.clear()
+        raise
     return finish(shot, parts)
 
 
@@ -255,7 +258,7 @@ def finish(shot: Shot, parts: Parts) -> int:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         if codec_of(path) is None:
             place_pictures([part.folder / name for part in finished], path)
-        elif any((part.folder / name).exists() for part in finished):
+        else:
             joined = path.with_name(f"{path.stem}.part{path.suffix}")
             source = shot.source if shot.source.is_file() else None
             try:

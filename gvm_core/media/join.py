@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -38,31 +39,24 @@ def join_videos(parts: Sequence[Part], name: str, path: Path, source: Path | Non
     options = {"movie_timescale": str(time_base.denominator)} if path.suffix.lower() in (".mov", ".mp4") else {}
     begin = Fraction(0) if whole else times[0] * time_base
     try:
-        with av.open(str(path), "w", options=options) as container:
+        with ExitStack() as stack:
+            container = stack.enter_context(av.open(str(path), "w", options=options))
             with av.open(str(parts[0].folder / name)) as opening:
                 template: Any = opening.streams.video[0]
                 stream: Any = container.add_stream_from_template(template)
-                step = round(1 / (template.average_rate * time_base)) if template.average_rate else 1
+                step = max(round(1 / (template.average_rate * time_base)), 1) if template.average_rate else 1
             stream.time_base = time_base
-            flows = [video_packets(parts, name, stream, begin, max(step, 1))]
-            if source is None:
-                copy_packets(container, flows)
-                return
-            with av.open(str(source)) as sound:
-                streams = list(sound.streams.audio)
-                outputs = {each.index: audio_output(container, each, path) for each in streams}
-                end = None if whole else last_moment(parts[-1], max(step, 1))
-                if streams:
-                    flows.append(audio_packets(sound, streams, outputs, None if whole else begin, end))
-                copy_packets(container, flows)
+            flows = [video_packets(parts, name, stream, begin, step)]
+            if source is not None:
+                sound = stack.enter_context(av.open(str(source)))
+                outputs = {each.index: audio_output(container, each, path) for each in sound.streams.audio}
+                copied = {each.index for each in sound.streams.audio if fits(each, path)}
+                span = None if whole else (begin, last_moment(parts[-1], step))
+                flows += [audio_packets(sound, outputs, copied, span)] if outputs else []
+            for _, packet in heapq.merge(*flows, key=lambda timed: timed[0]):
+                container.mux(packet)
     except (FFmpegError, OSError) as error:
         raise MediaError(f"{path} cannot be written: {error}") from error
-
-
-def copy_packets(container: Any, flows: Sequence[Packets]) -> None:
-    """Write packets of several streams in the order of their times."""
-    for _, packet in heapq.merge(*flows, key=lambda timed: timed[0]):
-        container.mux(packet)
 
 
 def last_moment(part: Part, step: int) -> Fraction:
@@ -73,10 +67,10 @@ def last_moment(part: Part, step: int) -> Fraction:
 
 def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction, step: int) -> Packets:
     """The packets of every part: one a frame, in order, since no encoder of ours reorders them."""
+    import av
+
     held = None
     for part in parts:
-        import av
-
         times, time_base = part.times
         shift = round(begin / time_base)
         with av.open(str(part.folder / name)) as container:
@@ -97,27 +91,37 @@ def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction
         yield held.pts * held.time_base, held
 
 
+def fits(stream: Any, path: Path) -> bool:
+    """Whether the container at ``path`` takes ``stream``'s audio as it is."""
+    suffix, name = path.suffix.lower(), stream.codec_context.codec.canonical_name
+    return suffix not in COPIED or name in COPIED[suffix] or (suffix == ".mov" and name.startswith("pcm_"))
+
+
 def audio_output(container: Any, stream: Any, path: Path) -> Any:
-    """A stream for ``stream``'s audio: as it is where the container takes it, else of a codec that it takes."""
-    suffix, codec = path.suffix.lower(), stream.codec_context
-    name = codec.codec.canonical_name
-    if suffix not in COPIED or name in COPIED[suffix] or (suffix == ".mov" and name.startswith("pcm_")):
+    """A stream for ``stream``'s audio: as it is where that fits, else of a codec that the container takes."""
+    if fits(stream, path):
         return container.add_stream_from_template(stream)
-    return container.add_stream(CONVERTED[suffix], rate=codec.sample_rate, layout=codec.layout.name)
+    codec = stream.codec_context
+    return container.add_stream(CONVERTED[path.suffix.lower()], rate=codec.sample_rate, layout=codec.layout.name)
 
 
 def audio_packets(
-    sound: Any, streams: Sequence[Any], outputs: dict[int, Any], begin: Fraction | None, end: Fraction | None
+    sound: Any, outputs: dict[int, Any], copied: set[int], span: tuple[Fraction, Fraction] | None
 ) -> Packets:
-    """The source's audio from ``begin`` to ``end`` in seconds, moved to 0; without them all of it, where it is."""
-    shift = begin or Fraction(0)
-    copied = {index for index, output in outputs.items() if output.codec_context is None or not is_encoder(output)}
-    for packet in sound.demux(*streams):
+    """The source's audio within ``span`` in seconds, moved to 0; without one all of it, where it is.
+
+    Args:
+        sound: The opened source.
+        outputs: The stream for each of its audio streams, by index.
+        copied: Which of them take packets as they are; the others encode.
+        span: From when to when.
+    """
+    shift = Fraction(0) if span is None else span[0]
+    for packet in sound.demux(*(sound.streams[index] for index in outputs)):
         output = outputs[packet.stream.index]
         if packet.dts is None or packet.pts is None:
             continue
-        time = packet.pts * packet.time_base
-        if begin is not None and (time < begin or (end is not None and time >= end)):
+        if span is not None and not span[0] <= packet.pts * packet.time_base < span[1]:
             continue
         if packet.stream.index in copied:
             moved = round(shift / packet.time_base)
@@ -133,8 +137,3 @@ def audio_packets(
         if index not in copied:
             for encoded in output.encode(None):
                 yield encoded.dts * encoded.time_base, encoded
-
-
-def is_encoder(stream: Any) -> bool:
-    """Whether a stream was added to encode, not as a copy of another."""
-    return bool(getattr(stream.codec_context, "is_encoder", False))

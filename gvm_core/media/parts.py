@@ -122,11 +122,7 @@ class Parts:
 
 def make_room(folder: Path, size: int, keep: Path) -> None:
     """Delete the oldest runs in ``folder``, `keep` excepted, until what is left takes at most ``size`` bytes."""
-    runs = (
-        sorted((each for each in folder.iterdir() if each.is_dir() and each != keep), key=newest)
-        if folder.is_dir()
-        else []
-    )
+    runs = sorted((each for each in folder.glob("*") if each.is_dir() and each != keep), key=newest)
     total = {run: sum(file.stat().st_size for file in run.rglob("*") if file.is_file()) for run in runs}
     for run in runs:
         if sum(total.values()) <= size:

@@ -10,14 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
-from .video import convert, rgb, rgba
+from .video import convert, deep_frame, rgb, rgba
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".webp", ".bmp", ".dpx"}
 LINEAR = {".exr"}
@@ -120,9 +119,8 @@ def png16(picture: Tensor) -> bytes:
     """A matte ``[1, H, W]`` or a picture ``[3, H, W]``, sRGB, in 0..1, as the bytes of a 16-bit PNG."""
     import av
 
-    little, big = ("gray16le", "gray16be") if len(picture) == 1 else ("rgb48le", "rgb48be")
-    levels = (picture.clamp(0, 1) * 65535).round().movedim(0, -1).squeeze(-1).contiguous().numpy().astype(np.uint16)
-    frame = convert(av.VideoFrame.from_ndarray(levels, format=little), format=big)
+    big = "gray16be" if len(picture) == 1 else "rgb48be"
+    frame = convert(deep_frame(picture), format=big)
     encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = frame.width, frame.height, big, Fraction(1)
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])

@@ -127,11 +127,10 @@ class VideoReader:
 
     def time(self, frame: av.VideoFrame) -> int:
         """When ``frame``, the next one read, is shown; after the last one by a frame's time where the file does not say."""
-        step = max(round(1 / (self.rate * self.time_base)), 1)
         if not self.times:
             return frame.pts or 0
         if frame.pts is None:
-            return self.times[-1] + step
+            return self.times[-1] + max(round(1 / (self.rate * self.time_base)), 1)
         return max(frame.pts, self.times[-1] + 1)
 
     def __enter__(self) -> VideoReader:
@@ -160,16 +159,11 @@ class VideoWriter:
 
     def write(self, picture: Tensor) -> None:
         """Append one matte ``[1, H, W]`` or one picture ``[3, H, W]``, sRGB, in 0..1."""
-        import av
-
         if self.container is None:
             self.container, self.stream = self.open(*picture.shape)
-        grey = len(picture) == 1
-        levels = (picture.clamp(0, 1) * 65535).round().movedim(0, -1).squeeze(-1).contiguous().numpy().astype(np.uint16)
-        frame = av.VideoFrame.from_ndarray(levels, format="gray16le" if grey else "rgb48le")
         # RGB has no matrix; PyAV before 17 sets the target's only where the source's is another.
-        matrix: dict[str, Any] = {} if grey else {"src_colorspace": "ITU601", "dst_colorspace": "ITU709"}
-        converted = convert(frame, format=self.stream.pix_fmt, **matrix)
+        matrix = {} if len(picture) == 1 else {"src_colorspace": "ITU601", "dst_colorspace": "ITU709"}
+        converted = convert(deep_frame(picture), format=self.stream.pix_fmt, **matrix)
         for name, value in self.color_tags(len(picture)).items():
             with suppress(AttributeError):  # PyAV before it had these on frames; only ProRes asks them
                 setattr(converted, name, value)
@@ -205,6 +199,14 @@ class VideoWriter:
         if kind is None:
             self.container.mux(self.stream.encode(None))
         self.container.close()
+
+
+def deep_frame(picture: Tensor) -> av.VideoFrame:
+    """A matte ``[1, H, W]`` or a picture ``[3, H, W]`` in 0..1 as a frame of 16-bit grey or RGB."""
+    import av
+
+    levels = (picture.clamp(0, 1) * 65535).round().movedim(0, -1).squeeze(-1).contiguous().numpy().astype(np.uint16)
+    return av.VideoFrame.from_ndarray(levels, format="gray16le" if len(picture) == 1 else "rgb48le")
 
 
 def rgb(frame: av.VideoFrame) -> Tensor:

@@ -49,19 +49,21 @@ class MattingModel:
         unet: Image latents to alpha latents.
         vae: Pixels to latents and back.
         config: Where it came from.
-        fingerprint: Names the weights as they were loaded, with their LoRA and precision.
     """
 
     unet: MattingUNet
     vae: TemporalVAE
     config: ModelConfig
-    fingerprint: str = field(init=False, default="")
     _originals: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for network in (self.unet, self.vae):
             network.requires_grad_(False).eval()
-        self.fingerprint = fingerprint(self.unet, self.vae)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights as they are, with their LoRA and precision."""
+        return fingerprint(self.unet, self.vae)
 
     def apply_lora(self, path: str | os.PathLike[str], strength: float = 1.0) -> None:
         """Merge the LoRA at ``path`` into the UNet in place of the one that is in it, if any.
@@ -73,13 +75,11 @@ class MattingModel:
         check_lora(self.unet, lora)
         self.remove_lora()
         self._originals = merge_lora(self.unet, lora, strength)
-        self.fingerprint = fingerprint(self.unet, self.vae)
 
     def remove_lora(self) -> None:
         """Take the LoRA out again: the weights are then to the bit what they were without it."""
         restore_weights(self.unet, self._originals)
         self._originals = {}
-        self.fingerprint = fingerprint(self.unet, self.vae)
 
     def scheduler(self) -> Any:
         """A fresh ``FlowMatchEulerDiscreteScheduler`` for one window of the gaussian mode."""

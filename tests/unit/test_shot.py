@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import moving_clip, read_levels, write_film, write_picture, write_video
+from support import moving_clip, read_levels, write_film, write_picture, write_tiny_model, write_video
 
-from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan
+from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import MediaError
 from gvm_core.frames import Clip
 from gvm_core.media import open_frames
@@ -276,7 +276,8 @@ def test_other_settings_input_or_weights_begin_anew_and_say_so(
     elif change == "input":
         os.utime(source, (1, 1))
     else:
-        tiny_model, pipeline.model.fingerprint = pipeline.model, "others"
+        others = load_model(write_tiny_model(tmp_path / "model", seed=1))
+        pipeline = MattingPipeline(others, pipeline.settings, pipeline.host)
     taken_over = []
     with caplog.at_level("INFO"):
         matte_shot(shot, pipeline, lambda frames, alpha: taken_over.append(alpha is None))
