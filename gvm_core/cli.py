@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from .errors import GVMError, InputError
-from .frames import Clip
 from .host.torch_host import TorchHost, fastest_device, suitable_dtype
 from .models.weights import MattingModel, load_model, released_folder
 from .pipeline import MattingPipeline
+from .progress import Progress
 from .settings import MatteSettings
 from .windows import WindowPlan
 
@@ -176,7 +175,7 @@ def run_matte(options: argparse.Namespace) -> None:
     first, last = max(first - options.handles, 0), None if last is None else last + options.handles
     shot = Shot(options.input, options.output, options.preview, first, last)
     with open_frames(options.input, first, last) as wanted:
-        progress = Progress(wanted.count)
+        progress = ProgressLine(wanted.count)
     device, dtype = place(options)
     settings = MatteSettings(
         plan=WindowPlan(options.window, options.overlap),
@@ -188,7 +187,9 @@ def run_matte(options: argparse.Namespace) -> None:
     )
     model = load_model(options.model, dtype, None if options.lora == "none" else options.lora, options.lora_strength)
     pipeline = MattingPipeline(model, sized(settings, options, model), TorchHost(device))
-    count = matte_shot(shot, pipeline, progress.count, overwrite=options.overwrite)
+    count = matte_shot(
+        shot, pipeline, lambda frames, alpha: progress.count(frames, before=alpha is None), overwrite=options.overwrite
+    )
     print(f"\n{count} frames matted with {model.config.name} -> {options.output}", file=sys.stderr)
 
 
@@ -218,39 +219,15 @@ def place(options: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
     return device, suitable_dtype(device) if options.precision == "auto" else PRECISIONS[options.precision]
 
 
-@dataclass
-class Progress:
-    """A line that says how far a run is and how long it will take.
+class ProgressLine(Progress):
+    """The same as a line in the terminal, drawn anew with everything that is counted."""
 
-    Attributes:
-        total: Frames in all, if known.
-        done: Frames finished.
-        before: How many of them earlier runs did.
-        what: Is counted, if not frames.
-    """
-
-    total: int | None
-    done: int = 0
-    before: int = 0
-    what: str = "frames"
-    started: float = field(default_factory=time.monotonic)
-
-    def count(self, frames: int, alpha: Clip | None) -> None:
-        """Count frames of a shot: finished now, with their alpha, or by an earlier run."""
-        self.before += frames if alpha is None else 0
-        self.advance(frames)
-
-    def advance(self, frames: int) -> None:
-        """Count finished frames and redraw the line."""
-        self.done += frames
-        rate = (self.done - self.before) / max(time.monotonic() - self.started, 1e-6)
-        if self.total:
-            left = max(self.total - self.done, 0) / max(rate, 1e-6)
-            filled = min(30 * self.done // self.total, 30)
-            line = f"[{'#' * filled}{'.' * (30 - filled)}] {self.done}/{self.total}  {left:.0f} s left"
-        else:
-            line = f"{self.done} {self.what}"
-        print(f"\r{line}  {rate:.2f} {self.what}/s ", end="", file=sys.stderr, flush=True)
+    def count(self, frames: int, *, before: bool = False) -> None:
+        """Count, and draw the line."""
+        super().count(frames, before=before)
+        filled = min(30 * self.done // self.total, 30) if self.total else 0
+        bar = f"[{'#' * filled}{'.' * (30 - filled)}] " if self.total else ""
+        print(f"\r{bar}{self}  ", end="", file=sys.stderr, flush=True)
 
 
 def run_fetch(options: argparse.Namespace) -> None:
@@ -341,10 +318,10 @@ def run_synthesize(options: argparse.Namespace) -> None:
         seeds = range(options.seed, options.seed + options.clips)
         sources = [partial(draw_frames, seed, size or (512, 512), options.frames, tier=options.tier) for seed in seeds]
         names = [f"{options.tier}_{seed:06}" for seed in seeds]
-    progress = Progress(options.clips * options.frames)
+    progress = ProgressLine(options.clips * options.frames)
     for number, (name, source) in enumerate(zip(names, sources, strict=True)):
         for _ in write_clip(options.output / name, source(), options.degrade, options.seed + number):
-            progress.advance(1)
+            progress.count(1)
     print(f"\n{len(names)} clips in {options.output}; python -m gvm_core evaluate folder reads them", file=sys.stderr)
 
 
@@ -371,9 +348,9 @@ def run_label(options: argparse.Namespace) -> None:
                 given = labeller(stack.enter_context(open_frames(path)))
             else:
                 given = (mask[:1] for mask in stack.enter_context(open_frames(masks[number])))
-            progress = Progress(frames.count)
+            progress = ProgressLine(frames.count)
             for _ in write_labels(options.output, path.stem, label_frames(frames, given, doubt), doubt.least):
-                progress.advance(1)
+                progress.count(1)
     kept = [path for path in options.output.glob("*") if path.name[0] != "."] if options.output.is_dir() else []
     print(f"\n{len(kept)} clips in {options.output}; train --clips reads them", file=sys.stderr)
 
@@ -402,15 +379,15 @@ def run_train(options: argparse.Namespace) -> None:
         config = replace(config, start=options.start)
     labelled = [clip for folder in options.clips for clip in find_labelled(folder)]
     photographs = read_photographs(options.photographs)
-    bar: list[Progress] = []
+    bar: list[ProgressLine] = []
 
     def drawn(done: int) -> None:
         print(f"\r{done} clips drawn ", end="", file=sys.stderr, flush=True)
 
     def show(done: int, total: int) -> None:
         if not bar:
-            bar.append(Progress(total - done + 1, what="steps"))
-        bar[0].advance(1)
+            bar.append(ProgressLine(total - done + 1, what="steps"))
+        bar[0].count(1)
 
     training = Training(
         options.output,

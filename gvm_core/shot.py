@@ -122,21 +122,34 @@ def matte_shot(
 
 def begin(shot: Shot, pipeline: MattingPipeline, advance: Advance, *, overwrite: bool = False) -> Parts:
     """The parts that earlier runs of the same left, none if there was none. Refuses to overwrite, before any work."""
-    folder = shot.matte.absolute().parent / PARTS_FOLDER
-    parts = Parts(folder / f"{shot.matte.name}-{run_key(shot, pipeline)}", shot.first, shot.last)
+    parts = Parts(parts_folder(shot, pipeline), shot.first, shot.last)
     with open_frames(shot.source, shot.first, shot.last) as reader:
         if not overwrite and not (parts.folder / JOINING).exists():
             for path in shot.outputs.values():
                 refuse_to_overwrite(path, shot, reader)
-    make_room(folder, LEFTOVERS, parts.folder)
+    make_room(parts.folder.parent, LEFTOVERS, parts.folder)
     if done := sum(part.stop - part.start for part in parts.finished()):
         log.info("%d frames were matted before and are taken over from %s", done, parts.folder)
         advance(done, None)
-    elif any(folder.glob(f"{shot.matte.name}-*")):
+    elif any(parts.folder.parent.glob(f"{shot.matte.name}-*")):
         log.info(
             "an unfinished run of %s had another input, other settings or weights; this one begins anew", shot.matte
         )
     return parts
+
+
+def adopt(shot: Shot, pipeline: MattingPipeline) -> None:
+    """Let ``shot`` go on with what a stopped run of the same left in the same folder under another name, if one did."""
+    mine = parts_folder(shot, pipeline)
+    _, _, key = mine.name.rpartition("-")
+    for other in mine.parent.glob(f"*-{key}"):
+        if not mine.exists() and not (other / JOINING).exists():
+            other.rename(mine)
+
+
+def parts_folder(shot: Shot, pipeline: MattingPipeline) -> Path:
+    """Where the finished parts of ``shot`` are kept until all are there."""
+    return shot.matte.absolute().parent / PARTS_FOLDER / f"{shot.matte.name}-{run_key(shot, pipeline)}"
 
 
 def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:

@@ -9,10 +9,12 @@ from .load import GVMLoadModel, register_model_folder
 from .matte import GVMMatte
 from .measure import GVMCompareMattes, GVMSyntheticClip
 from .stages import GVMDecode, GVMDenoise, GVMEncode
+from .video import GVMMatteVideo
 
 NODES: list[type[io.ComfyNode]] = [
     GVMLoadModel,
     GVMMatte,
+    GVMMatteVideo,
     GVMEncode,
     GVMDenoise,
     GVMDecode,

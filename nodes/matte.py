@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..gvm_core.host.comfy import ComfyHost, HostedModel
+from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
 from ..gvm_core.models.weights import ModelConfig
 from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.settings import MatteSettings
@@ -173,7 +173,6 @@ class GVMMatte(io.ComfyNode):
             seed=seed,
         )
         frames = to_frames(images)
-        clips = MattingPipeline(model.model, settings, ComfyHost(model, len(frames), cls.hidden.unique_id)).stream(
-            frames
-        )
+        host = ComfyHost(model, FrameBar(len(frames), cls.hidden.unique_id))
+        clips = MattingPipeline(model.model, settings, host).stream(frames)
         return io.NodeOutput(to_mask(torch.cat([clip.data for clip in clips])))

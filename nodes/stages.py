@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..gvm_core.frames import Clip
-from ..gvm_core.host.comfy import ComfyHost, HostedModel
+from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
 from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.settings import MatteSettings
 from ..gvm_core.windows import WindowPlan
@@ -18,13 +18,13 @@ from .matte import DEFAULTS, edges, noise_inputs, resolution_inputs, window_inpu
 from .sockets import GVMAlphaLatents, GVMLatents, GVMModel, Latents, schema, to_frames, to_mask
 
 
-def collected(clips: Iterable[Clip], host: ComfyHost | None = None) -> Clip:
-    """Gapless clips as one, since a socket demands the whole; ``host`` is told of each as it comes."""
+def collected(clips: Iterable[Clip], bar: FrameBar | None = None) -> Clip:
+    """Gapless clips as one, since a socket demands the whole; ``bar`` is told of each as it comes."""
     parts = []
     for clip in clips:
         parts.append(clip)
-        if host is not None:
-            host.count(clip)
+        if bar is not None:
+            bar.move(len(clip))
     return Clip(torch.cat([part.data for part in parts]), parts[0].start)
 
 
@@ -53,10 +53,10 @@ class GVMEncode(io.ComfyNode):
     ) -> io.NodeOutput:
         """Fit and encode."""
         settings = MatteSettings(**edges(resolution, short_edge, max_edge, model.model.config))
-        host = ComfyHost(model, len(images), cls.hidden.unique_id)
-        pipeline = MattingPipeline(model.model, settings, host)
+        bar = FrameBar(len(images), cls.hidden.unique_id)
+        pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
         fit, clips = pipeline.fit(to_frames(images))
-        return io.NodeOutput(Latents(collected(pipeline.encode(clips), host), fit))
+        return io.NodeOutput(Latents(collected(pipeline.encode(clips), bar), fit))
 
 
 class GVMDenoise(io.ComfyNode):
@@ -85,9 +85,9 @@ class GVMDenoise(io.ComfyNode):
     ) -> io.NodeOutput:
         """Denoise and join."""
         settings = MatteSettings(plan=WindowPlan(window, overlap), noise=noise, steps=steps, seed=seed)
-        host = ComfyHost(model, len(latents.clip), cls.hidden.unique_id)
-        pipeline = MattingPipeline(model.model, settings, host)
-        return io.NodeOutput(Latents(collected(pipeline.denoise([latents.clip]), host), latents.fit))
+        bar = FrameBar(len(latents.clip), cls.hidden.unique_id)
+        pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
+        return io.NodeOutput(Latents(collected(pipeline.denoise([latents.clip]), bar), latents.fit))
 
 
 class GVMDecode(io.ComfyNode):
@@ -113,7 +113,7 @@ class GVMDecode(io.ComfyNode):
     def execute(cls, model: HostedModel, alpha_latents: Latents, window: int, overlap: int) -> io.NodeOutput:
         """Decode, restore, clamp."""
         settings = MatteSettings(decode_plan=WindowPlan(window, overlap))
-        host = ComfyHost(model, len(alpha_latents.clip), cls.hidden.unique_id)
+        host = ComfyHost(model, FrameBar(len(alpha_latents.clip), cls.hidden.unique_id))
         pipeline = MattingPipeline(model.model, settings, host)
         alpha = collected(pipeline.finish(pipeline.decode([alpha_latents.clip]), alpha_latents.fit))
         return io.NodeOutput(to_mask(alpha.data))

@@ -123,15 +123,12 @@ class ComfyHost:
 
     Args:
         hosted: The model to run, from `hand_over`.
-        frames: How many frames will be finished; 0 shows no bar.
-        node_id: The node that shows the bar.
+        bar: Shows how far it is, on a node; None for none.
     """
 
-    def __init__(self, hosted: HostedModel, frames: int = 0, node_id: str | None = None) -> None:
-        self.hosted = hosted
+    def __init__(self, hosted: HostedModel, bar: FrameBar | None = None) -> None:
+        self.hosted, self.bar = hosted, bar
         self.device: torch.device = management.get_torch_device()
-        self.bar = comfy.utils.ProgressBar(frames, node_id=node_id) if frames else None
-        self.done = 0
 
     @contextmanager
     def resident(self, network: Network, activation_bytes: int) -> Iterator[None]:
@@ -164,15 +161,29 @@ class ComfyHost:
         management.throw_exception_if_processing_interrupted()
 
     def advance(self, alpha: Clip) -> None:
-        """Move the bar frame by frame, and show the last finished matte on the node."""
-        self.count(alpha, ("JPEG", preview(alpha), PREVIEW_EDGE) if self.bar is not None else None)
+        """Move the bar, and show the last finished matte."""
+        if self.bar is not None:
+            self.bar.move(len(alpha), alpha)
 
-    def count(self, clip: Clip, shown: tuple[str, Image.Image, int] | None = None) -> None:
-        """Move the bar by the frames of ``clip``, one by one, and put ``shown`` on the node with the last."""
-        for left in reversed(range(len(clip))):
+
+class FrameBar:
+    """A node's progress bar that moves frame by frame, and the last finished matte on the node.
+
+    Args:
+        frames: How many will be finished.
+        node_id: The node.
+    """
+
+    def __init__(self, frames: int, node_id: str | None) -> None:
+        self.bar = comfy.utils.ProgressBar(frames, node_id=node_id)
+        self.done = 0
+
+    def move(self, frames: int, alpha: Clip | None = None) -> None:
+        """Move by so many frames, and show the last of ``alpha`` ``[T, 1, H, W]`` if it is given."""
+        shown = None if alpha is None else ("JPEG", preview(alpha), PREVIEW_EDGE)
+        for left in reversed(range(frames)):
             self.done += 1
-            if self.bar is not None:
-                self.bar.update_absolute(self.done, preview=None if left else shown)
+            self.bar.update_absolute(self.done, preview=None if left else shown)
 
 
 def preview(alpha: Clip) -> Image.Image:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import MediaError
 from .parts import Part
+from .video import usual_layout
 
 EVERYWHERE = {"aac", "alac", "mp3", "ac3", "eac3"}
 COPIED = {".mp4": EVERYWHERE | {"opus", "flac"}, ".mov": EVERYWHERE}
@@ -102,7 +103,8 @@ def audio_output(container: Any, stream: Any, path: Path) -> Any:
     if fits(stream, path):
         return container.add_stream_from_template(stream)
     codec = stream.codec_context
-    return container.add_stream(CONVERTED[path.suffix.lower()], rate=codec.sample_rate, layout=codec.layout.name)
+    layout = usual_layout(codec.channels) if any(c.name == "NONE" for c in codec.layout.channels) else codec.layout.name
+    return container.add_stream(CONVERTED[path.suffix.lower()], rate=codec.sample_rate, layout=layout)
 
 
 def audio_packets(

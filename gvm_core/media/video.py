@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -199,6 +200,37 @@ class VideoWriter:
         if kind is None:
             self.container.mux(self.stream.encode(None))
         self.container.close()
+
+
+def usual_layout(channels: int) -> str:
+    """FFmpeg's name for where so many channels of sound commonly are, for files that do not say."""
+    return {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}.get(
+        channels, f"{channels} channels"
+    )
+
+
+def frames_between(path: Path, begin: float, end: float | None = None) -> tuple[int, int | None]:
+    """Which frames of a video are shown from ``begin`` on and before ``end``, seconds on its own clock: first and last.
+
+    Raises:
+        MediaError: If there are none.
+    """
+    import av
+    from av.error import FFmpegError
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            packets = [packet for packet in container.demux(stream) if packet.dts is not None and not packet.is_discard]
+    except (FFmpegError, OSError, IndexError) as error:
+        raise MediaError(f"{path} cannot be read as a video: {error}") from error
+    unit = Fraction(stream.time_base or 1)
+    times = sorted(packet.dts if packet.pts is None else packet.pts for packet in packets)
+    first = bisect_left(times, int(begin / unit))
+    last = None if end is None else bisect_left(times, int(end / unit)) - 1
+    if first == len(times) or (last is not None and last < first):
+        raise MediaError(f"{path} has no frame between {begin:g} and {'its end' if end is None else f'{end:g}'} s")
+    return first, last
 
 
 def deep_frame(picture: Tensor) -> av.VideoFrame:

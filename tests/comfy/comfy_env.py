@@ -347,12 +347,14 @@ class Events:
         client_id: The id to queue prompts with, so that this client hears of them.
         messages: Every JSON message, ``{"type": ..., "data": {...}}``, in order.
         previews: Every preview picture, in order.
+        texts: Every progress text, in order.
     """
 
     def __init__(self, url: str, client_id: str) -> None:
         self.client_id = client_id
         self.messages: list[dict] = []
         self.previews: list[Preview] = []
+        self.texts: list[str] = []
         self._address = f"{url.replace('http', 'ws', 1)}/ws?clientId={client_id}"
         self._news = threading.Condition()
 
@@ -394,6 +396,8 @@ class Events:
                         self.messages.append(json.loads(content))
                     elif opcode == websocket.ABNF.OPCODE_BINARY and (preview := _read_preview(content)):
                         self.previews.append(preview)
+                    elif opcode == websocket.ABNF.OPCODE_BINARY and int.from_bytes(content[:4], "big") == 3:
+                        self.texts.append(content[8 + int.from_bytes(content[4:8], "big") :].decode())
                     self._news.notify_all()
         except (OSError, websocket.WebSocketException):
             return  # closed, by either side

@@ -52,7 +52,7 @@ def test_the_workflows_are_offered_as_templates_and_their_samples_are_served(ser
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_a_bundled_workflow_runs_shows_progress_and_previews_and_is_cached_the_second_time(server, path):
     prompt = workflow_to_prompt(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
-    matte = next(node for node, content in prompt.items() if content["class_type"] == "GVMMatte")
+    matte = next(node for node, content in prompt.items() if content["class_type"] in ("GVMMatte", "GVMMatteVideo"))
     with server.events() as events:
         first = server.prompt(prompt, events.client_id)
         events.wait("execution_success", timeout=180, prompt_id=first)
@@ -72,6 +72,23 @@ def is_picture(content):
     from PIL import Image
 
     return Image.open(io.BytesIO(content)).size[0] > 16
+
+
+def test_a_long_video_shows_time_left_and_its_preview_on_the_node(server):
+    path = ROOT / "workflows" / "matte_long_video.json"
+    prompt = workflow_to_prompt(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
+    node = next(node for node, content in prompt.items() if content["class_type"] == "GVMMatteVideo")
+    prompt[node]["inputs"]["filename_prefix"] = "shown/take"
+    with server.events() as events:
+        prompt_id = server.prompt(prompt, events.client_id)
+        events.wait("execution_success", timeout=180, prompt_id=prompt_id)
+    assert any(re.search(r"frames/s  .* left", text) for text in events.texts), events.texts
+    (shown,) = server.history(prompt_id)["outputs"][node]["images"]
+    assert (shown["filename"], shown["subfolder"], shown["type"]) == ("take_00001_preview.mp4", "shown", "output")
+    assert {path.name for path in (server.base / "output" / "shown").glob("take*")} == {
+        "take_00001_.mov",
+        "take_00001_preview.mp4",
+    }
 
 
 def long_prompt():

@@ -18,7 +18,9 @@ from gvm_core.frames import Clip
 from gvm_core.media import open_frames
 from gvm_core.media.parts import FRAMES, Parts, make_room
 from gvm_core.media.sequence import png16
-from gvm_core.shot import PARTS_FOLDER, PartWriter, Shot, fill, finish, matte_shot
+from gvm_core.media.spool import spool
+from gvm_core.media.video import frames_between
+from gvm_core.shot import PARTS_FOLDER, PartWriter, Shot, adopt, fill, finish, matte_shot
 
 
 @pytest.fixture
@@ -335,3 +337,58 @@ def test_a_video_that_ends_where_a_part_does_is_finished_by_jobs_that_do_not_kno
     assert parts.missing() == [(2 * FRAMES, None)]
     fill(shot, pipeline, parts, 2 * FRAMES, None, lambda *_: None)
     assert parts.missing() == [] and finish(shot, parts) == 2 * FRAMES
+
+
+def test_a_clip_in_memory_is_spooled_without_loss_and_always_to_the_same_bytes(tmp_path):
+    frames, wave = moving_clip(5, 30, 50), torch.sin(torch.arange(9600) * 0.05).repeat(2, 1)
+    for name in ("one.avi", "two.avi"):
+        spool(tmp_path / name, frames, Fraction(30000, 1001), wave, 48000)
+    assert (tmp_path / "one.avi").read_bytes() == (tmp_path / "two.avi").read_bytes()
+    with open_frames(tmp_path / "one.avi") as reader:
+        read = torch.stack(list(reader))
+        assert reader.rate == Fraction(30000, 1001) and reader.count == 5
+        assert [time * reader.time_base for time in reader.times] == [i * Fraction(1001, 30000) for i in range(5)]
+    assert (read - frames).abs().max() <= 1 / 65535
+    import av
+
+    with av.open(str(tmp_path / "one.avi")) as container:
+        heard = torch.cat([torch.from_numpy(f.to_ndarray()) for f in container.decode(audio=0)], dim=-1)
+    assert torch.equal(heard.reshape(-1, 2).T, wave)
+
+
+def test_sound_that_does_not_say_where_its_channels_are_is_taken_for_the_usual(tmp_path, pipeline):
+    spool(tmp_path / "clip.avi", moving_clip(5), Fraction(24), torch.rand(2, 9600) - 0.5, 48000)
+    matte_shot(Shot(tmp_path / "clip.avi", tmp_path / "matte.mp4"), pipeline)
+    import av
+
+    with av.open(str(tmp_path / "matte.mp4")) as container:
+        assert container.streams.audio[0].layout.name == "stereo"
+        assert sum(frame.samples for frame in container.decode(audio=0)) >= 9600
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "expected"), [(0, None, (0, None)), (0.1, None, (3, None)), (0.1, 0.2, (3, 5))]
+)
+def test_a_trimmed_video_is_the_frames_that_are_shown_in_that_time(tmp_path, begin, end, expected):
+    film = write_film(tmp_path / "film.mp4", [1001 * i for i in range(12)])  # B-frames: packets come out of order
+    assert frames_between(film, begin, end) == expected
+    with pytest.raises(MediaError, match="no frame between 99 and its end"):
+        frames_between(film, 99)
+
+
+def test_a_stopped_run_is_gone_on_with_under_another_name(tmp_path, pipeline):
+    source = write_film(tmp_path / "film.mp4", [1001 * i for i in range(70)])
+    stopped, named = Shot(source, tmp_path / "a_00001_.mkv"), Shot(source, tmp_path / "a_00002_.mkv")
+
+    def stop(done, _alpha):
+        counted.append(done)
+        if sum(counted) > 40:
+            raise KeyboardInterrupt
+
+    counted = []
+    with pytest.raises(KeyboardInterrupt):
+        matte_shot(stopped, pipeline, stop)
+    adopt(named, pipeline)
+    taken_over = []
+    matte_shot(named, pipeline, lambda frames, alpha: taken_over.append(frames) if alpha is None else None)
+    assert taken_over == [32] and named.matte.exists() and not stopped.matte.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 import os
@@ -24,6 +25,8 @@ else:
     import comfy.options
 
     comfy.options.enable_args_parsing()
+    # As main.py does, before nodes puts comfy/, which has a utils.py, on the path.
+    importlib.import_module("utils.extra_config")
     import folder_paths
     import nodes
 
@@ -91,6 +94,4 @@ def tiny(run):
 @pytest.fixture(scope="session")
 def core(pack):
     """A module of the pack's core by its name, as the pack itself imported it."""
-    import importlib
-
     return lambda name: importlib.import_module(f"{pack.module}.gvm_core.{name}")

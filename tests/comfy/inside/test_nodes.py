@@ -2,13 +2,21 @@
 
 import logging
 from contextlib import nullcontext
+from io import BytesIO
+from pathlib import Path
 
+import av
 import comfy.model_management as management
 import folder_paths
 import nodes
+import numpy as np
 import pytest
 import torch
-from support import moving_clip
+from comfy_api.latest import InputImpl
+from comfy_execution.graph_utils import ExecutionBlocker
+from support import moving_clip, write_film
+
+VideoFromFile, VideoFromComponents = InputImpl.VideoFromFile, InputImpl.VideoFromComponents
 
 
 def images(frames, height=32, width=48):
@@ -246,3 +254,122 @@ def test_mattes_are_compared_frame_by_frame_at_the_references_size(run):
     assert run("GVMCompareMattes", mask=truth, reference=truth[:1])[0] == 0
     with pytest.raises(Exception, match="4 masks but 3 references"):
         run("GVMCompareMattes", mask=truth, reference=truth[:3])
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    return write_film(tmp_path_factory.mktemp("film") / "film.mp4", [1001 * i for i in range(44)])
+
+
+def matte_video(run, model, video, **choice):
+    """The matte's levels ``[T, H, W]`` of a lossless matte, its path, and both videos."""
+    choice = {"format": "lossless (.mkv)", "resolution": "as the frames are", "filename_prefix": "shots/take", **choice}
+    matte, path, preview = run("GVMMatteVideo", model=model, video=video, **choice)
+    with av.open(path) as container:
+        levels = np.stack([frame.to_ndarray() for frame in container.decode(video=0)])  # gray16le
+    return levels, path, matte, preview
+
+
+def test_a_video_becomes_files_with_its_sound_frame_for_frame_the_cores_matte(run, tiny, core, film):
+    video = VideoFromFile(str(film))
+    levels, path, matte, preview = matte_video(run, tiny, video)
+    assert Path(path).parent == Path(folder_paths.get_output_directory(), "shots") and path.endswith("take_00001_.mkv")
+    with core("media").open_frames(film) as frames:
+        model = core("models.weights").load_model(tiny.model.config.folder)
+        pipeline = core("pipeline").MattingPipeline(model, host=core("host.torch_host").TorchHost("cpu"))
+        alpha = torch.cat([clip.data for clip in pipeline.stream(frames)])
+    assert np.abs(levels / 65535 - alpha[:, 0].numpy()).max() < 1e-4
+    assert matte.get_components().images.shape == preview.get_components().images.shape == (44, 32, 48, 3)
+    assert preview.get_components().audio is not None and abs(preview.get_duration() - video.get_duration()) < 0.05
+    again = matte_video(run, tiny, video)
+    assert again[1].endswith("take_00002_.mkv") and (again[0] == levels).all()
+
+
+def test_a_cancelled_video_goes_on_where_it_was_when_queued_again(run, tiny, tmp_path, caplog):
+    film = write_film(tmp_path / "film.mp4", [1001 * i for i in range(90)])
+    whole, _, *_ = matte_video(run, tiny, VideoFromFile(str(film)), filename_prefix="whole")
+    calls = []
+
+    def cancel(*_):
+        calls.append(1)
+        if len(calls) == 70:
+            nodes.interrupt_processing(True)
+
+    hook = tiny.model.vae.encoder.register_forward_pre_hook(cancel)
+    with pytest.raises(management.InterruptProcessingException):
+        matte_video(run, tiny, VideoFromFile(str(film)), filename_prefix="stopped")
+    nodes.interrupt_processing(False)
+    hook.remove()
+    folder = Path(folder_paths.get_output_directory())
+    assert not list(folder.glob("stopped*"))
+    (folder / "stopped_00007_.mkv").write_bytes(b"something else, made since")
+    with caplog.at_level(logging.INFO):
+        levels, path, *_ = matte_video(run, tiny, VideoFromFile(str(film)), filename_prefix="stopped")
+    assert any("32 frames were matted before" in record.message for record in caplog.records)
+    assert path.endswith("stopped_00008_.mkv") and (levels == whole).all()
+
+
+def test_every_kind_of_video_and_every_range_gives_the_same_frames(run, tiny, film):
+    whole = matte_video(run, tiny, VideoFromFile(str(film)))[0]
+    assert (matte_video(run, tiny, VideoFromFile(BytesIO(film.read_bytes())))[0] == whole).all()
+    components = VideoFromFile(str(film)).get_components()
+    levels, _, _, preview = matte_video(run, tiny, VideoFromComponents(components))
+    mask = run("GVMMatte", model=tiny, images=components.images[..., :3], resolution="as the frames are")
+    assert np.abs(levels / 65535 - mask.numpy()).max() < 1e-3
+    assert preview.get_components().audio is not None
+    part = matte_video(run, tiny, VideoFromFile(str(film)), first_frame=10, last_frame=12, handles=2)[0]
+    assert (part == whole[8:15]).all()
+    assert not list(Path(folder_paths.get_temp_directory()).glob("gvm_*"))
+    with pytest.raises(Exception, match="no frame 99"):
+        matte_video(run, tiny, VideoFromFile(str(film)), first_frame=99)
+    with pytest.raises(Exception, match=r"first_frame 5 and last_frame 3"):
+        matte_video(run, tiny, VideoFromFile(str(film)), first_frame=5, last_frame=3)
+
+
+def test_a_trimmed_video_is_matted_as_trimmed(run, tiny, film):
+    video = VideoFromFile(str(film))
+    if not hasattr(video, "as_trimmed"):
+        pytest.skip("this ComfyUI does not trim videos")
+    whole = matte_video(run, tiny, video)[0]
+    trimmed = video.as_trimmed(0.5, 0.5)
+    begin, end = 15, 15 + len(trimmed.get_components().images)
+    levels, _, matte, _ = matte_video(run, tiny, trimmed, last_frame=100)
+    assert (levels == whole[begin:end]).all() and abs(matte.get_duration() - 0.5) < 0.1
+    handles = matte_video(run, tiny, trimmed, first_frame=2, last_frame=4, handles=8)[0]
+    assert (handles == whole[begin : begin + 13]).all()
+
+
+def test_pngs_are_no_video_and_nothing_goes_on_from_there(run, tiny, film):
+    matte, path, preview = run(
+        "GVMMatteVideo",
+        model=tiny,
+        video=VideoFromFile(str(film)),
+        format="16-bit PNGs",
+        preview=False,
+        last_frame=2,
+        resolution="as the frames are",
+    )
+    assert isinstance(matte, ExecutionBlocker) and isinstance(preview, ExecutionBlocker)
+    assert sorted(file.name for file in Path(path).iterdir()) == [f"film_matte.{i:06d}.png" for i in range(3)]
+
+
+@pytest.mark.parametrize("stage", ["encoder", "unet", "decoder"])
+@pytest.mark.parametrize("call", ["first", "middle"])
+def test_running_out_of_memory_costs_a_line_in_the_log_not_the_matte(run, tiny, caplog, stage, call):
+    batch = images(30)
+    whole = run("GVMMatte", model=tiny, images=batch, resolution="as the frames are")
+    networks = {"encoder": tiny.model.vae.encoder, "unet": tiny.model.unet, "decoder": tiny.model.vae.decoder}
+    calls, at = [], {"first": 1, "middle": 3}[call]
+
+    def burst(*_):
+        calls.append(1)
+        if len(calls) == at:
+            raise torch.OutOfMemoryError("injected")
+
+    hook = networks[stage].conv_in.register_forward_pre_hook(burst)
+    with caplog.at_level(logging.WARNING):
+        mask = run("GVMMatte", model=tiny, images=batch, resolution="as the frames are")
+    hook.remove()
+    lines = [record.message for record in caplog.records if "out of memory in" in record.message]
+    assert len(lines) == 1 and "the same picture" in lines[0]
+    assert (mask - whole).abs().max() < 2e-5

@@ -1,0 +1,263 @@
+"""Matte a video from file to files: frames are read, matted and written one window at a time, and nothing holds the clip."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import InputImpl, io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
+from server import PromptServer
+
+from ..gvm_core.errors import InputError
+from ..gvm_core.frames import Clip
+from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
+from ..gvm_core.media import open_frames
+from ..gvm_core.media.spool import spool
+from ..gvm_core.media.video import frames_between
+from ..gvm_core.pipeline import MattingPipeline
+from ..gvm_core.progress import Progress
+from ..gvm_core.settings import MatteSettings
+from ..gvm_core.shot import Shot, adopt, matte_shot
+from ..gvm_core.windows import WindowPlan
+from .matte import edges, noise_inputs, resolution_inputs, window_inputs
+from .sockets import GVMModel, schema
+
+FORMATS = {"ProRes 4444 (.mov)": ".mov", "lossless (.mkv)": ".mkv", "H.264 (.mp4)": ".mp4", "16-bit PNGs": ""}
+PRORES = next(iter(FORMATS))
+TO_THE_END = -1
+LONGEST = 2**31 - 1
+
+
+class GVMMatteVideo(io.ComfyNode):
+    """Matte a video from file to files."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Widgets and sockets."""
+        return schema(
+            node_id="GVMMatteVideo",
+            display_name="GVM Matte Video",
+            description=(
+                "Mattes a video of any length into files in the output folder, in memory that does not grow with it. The "
+                "sound comes along. Stop it whenever you like: queued again, it goes on where it was."
+            ),
+            search_aliases=["video matting", "long video", "remove background video", "alpha matte", "rotoscope"],
+            is_output_node=True,
+            inputs=[
+                GVMModel.Input("model", tooltip="From Load GVM Model."),
+                io.Video.Input(
+                    "video", tooltip="From Load Video, straight: nothing in between needs to hold its frames."
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="video/matte",
+                    tooltip="Name in the output folder; a number is added. Default video/matte. Takes %date% and the like.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=list(FORMATS),
+                    default=PRORES,
+                    tooltip=(
+                        "What the matte is written as.\nProRes 4444: for editors and compositors, 10 bits (default).\n"
+                        "lossless: FFV1, 16 bits of grey, large.\nH.264: small, 8 bits, plays anywhere.\n"
+                        "16-bit PNGs: a folder of pictures, named by frame."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "preview",
+                    default=True,
+                    label_on="over a checkerboard",
+                    label_off="none",
+                    tooltip=(
+                        "Also write the subject over a checkerboard, as .mp4, and show it on this node. Default on; off "
+                        "saves a little time."
+                    ),
+                ),
+                io.Int.Input(
+                    "first_frame",
+                    default=0,
+                    min=0,
+                    max=LONGEST,
+                    tooltip="Where to begin, counted from 0 in the video as it arrives. Default 0.",
+                ),
+                io.Int.Input(
+                    "last_frame",
+                    default=TO_THE_END,
+                    min=TO_THE_END,
+                    max=LONGEST,
+                    tooltip="The last frame to matte, itself included. Default -1: to the end.",
+                ),
+                io.Int.Input(
+                    "handles",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip=(
+                        "So many frames more on either side, for cutting room, as far as there are any. Default 0; "
+                        "editors like 8 to 24."
+                    ),
+                ),
+                *window_inputs(),
+                *resolution_inputs(),
+                *noise_inputs(),
+            ],
+            outputs=[
+                io.Video.Output(
+                    display_name="matte", tooltip="The matte as a video. PNGs are none: nothing goes on then."
+                ),
+                io.String.Output(display_name="path", tooltip="Where the matte is: a file, or a folder of PNGs."),
+                io.Video.Output(
+                    display_name="preview", tooltip="The subject over a checkerboard, if it was asked for."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: HostedModel,
+        video: Any,
+        filename_prefix: str,
+        format: str,
+        preview: bool,
+        first_frame: int,
+        last_frame: int,
+        handles: int,
+        window: int,
+        overlap: int,
+        resolution: str,
+        short_edge: int,
+        max_edge: int,
+        noise: Any,
+        steps: int,
+        seed: int,
+    ) -> io.NodeOutput:
+        """Widgets to a shot and settings, the shot to files, their names to sockets."""
+        settings = MatteSettings(
+            plan=WindowPlan(window, overlap),
+            **edges(resolution, short_edge, max_edge, model.model.config),
+            noise=noise,
+            steps=steps,
+            seed=seed,
+        )
+        pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
+        wanted = (first_frame, None if last_frame == TO_THE_END else last_frame)
+        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory(), *video.get_dimensions()
+        )
+        with as_file(video) as (source, there):
+            first, last = within(wanted, handles, there)
+            matte = Path(folder) / f"{name}_{number:05}_{FORMATS[format]}"
+            over = matte.with_name(f"{name}_{number:05}_preview.mp4") if preview else None
+            shot = Shot(source, matte, over, first, last)
+            adopt(shot, pipeline)
+            with open_frames(source, first, last) as frames:
+                telling = Telling(frames.count, cls.hidden.unique_id)
+            matte_shot(shot, pipeline, telling)
+        movie = FORMATS[format] != ""
+        shown = shot.preview or (shot.matte if FORMATS[format] == ".mp4" else None)
+        saved = shown and ui.PreviewVideo([ui.SavedResult(shown.name, subfolder, io.FolderType.output)])
+        return io.NodeOutput(
+            InputImpl.VideoFromFile(str(shot.matte)) if movie else ExecutionBlocker(None),
+            str(shot.matte),
+            InputImpl.VideoFromFile(str(shot.preview)) if shot.preview else ExecutionBlocker(None),
+            ui=saved,
+        )
+
+
+class Telling:
+    """Tells the user how far a shot is: bar, matte, and time left on the node.
+
+    Args:
+        frames: How many there will be, if known.
+        node_id: The node.
+    """
+
+    def __init__(self, frames: int | None, node_id: str | None) -> None:
+        self.node_id = node_id
+        self.progress = Progress(frames)
+        self.bar = FrameBar(frames or 1, node_id)
+
+    def __call__(self, frames: int, alpha: Clip | None) -> None:
+        """Frames are finished: now, with their alpha, or by an earlier run."""
+        self.progress.count(frames, before=alpha is None)
+        self.bar.move(frames, alpha)
+        server = getattr(PromptServer, "instance", None)
+        if server is not None and self.node_id is not None:
+            server.send_progress_text(str(self.progress), self.node_id)
+
+
+@contextmanager
+def as_file(video: Any) -> Iterator[tuple[Path, tuple[int, int | None]]]:
+    """The file behind a VIDEO, and the first and last of its frames that the VIDEO has.
+
+    A VIDEO that has no file is written to one in ComfyUI's temporary folder, without loss, and that one is deleted.
+    """
+    content = video.get_stream_source() if is_file(video) else None
+    begin, length = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0, 0)
+    if isinstance(content, str):
+        path = Path(content)
+        yield path, range_of(path, begin, length)
+        return
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    if content is None:
+        parts = video.get_components()
+        names = [parts.images] if parts.audio is None else [parts.images, parts.audio["waveform"]]
+        path = folder / f"gvm_{digest(*(each.cpu().contiguous().numpy().data for each in names))}.avi"
+        sound, rate = (None, 0) if parts.audio is None else (parts.audio["waveform"][0], parts.audio["sample_rate"])
+        spool(path, parts.images[..., :3].movedim(-1, 1), Fraction(parts.frame_rate), sound, rate)
+    else:
+        path = folder / f"gvm_{digest(content.getbuffer())}.mkv"  # whatever it holds: readers look at the content
+        path.write_bytes(content.getbuffer())
+    os.utime(path, (0, 0))  # a run is known by its input's name, size and date: the same clip is the same input
+    try:
+        yield path, range_of(path, begin, length) if content is not None else (0, None)
+    finally:
+        path.unlink()
+
+
+def is_file(video: Any) -> bool:
+    """Whether a VIDEO's file may stand for it. Releases before 0.23 trim one without saying where."""
+    if not isinstance(video, InputImpl.VideoFromFile):
+        return False
+    trimmed = any(value for name, value in vars(video).items() if name.endswith(("__start_time", "__duration")))
+    return not trimmed or hasattr(video, "get_active_trim_window")
+
+
+def range_of(path: Path, begin: float, length: float) -> tuple[int, int | None]:
+    """The first and last frame of a trimmed file; all of them where nothing was trimmed."""
+    return frames_between(path, begin, begin + length if length else None) if begin or length else (0, None)
+
+
+def within(wanted: tuple[int, int | None], handles: int, there: tuple[int, int | None]) -> tuple[int, int | None]:
+    """The wanted range with its handles, in frames of the file, as far as the video goes.
+
+    Raises:
+        InputError: If none of it is there.
+    """
+    first = there[0] + max(wanted[0] - handles, 0)
+    ends = [there[1], None if wanted[1] is None else there[0] + wanted[1] + handles]
+    last = min((end for end in ends if end is not None), default=None)
+    if last is not None and last < first:
+        raise InputError(
+            f"first_frame {wanted[0]} and last_frame {TO_THE_END if wanted[1] is None else wanted[1]} leave no frame of "
+            f"the {'video' if there[1] is None else f'{there[1] - there[0] + 1} in the video'}"
+        )
+    return first, last
+
+
+def digest(*contents: Any) -> str:
+    """Names bytes."""
+    made = hashlib.sha256()
+    for content in contents:
+        made.update(content)
+    return made.hexdigest()[:16]
