@@ -104,6 +104,8 @@ class TrainingConfig:
         vae: The VAE's, likewise.
         start: ``"scratch"``, or a model folder to begin from: the released weights, or SVD's own.
         sizes: The frames' size written beside the model as advice; None takes the start's.
+        latent_channels: Widen the start's latents to this many channels, for a stage that teaches the VAE to use them;
+            None leaves them.
     """
 
     stages: tuple[Stage, ...]
@@ -111,6 +113,7 @@ class TrainingConfig:
     vae: dict[str, Any] | None = None
     start: str = "scratch"
     sizes: dict[str, int] | None = None
+    latent_channels: int | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import ModelError
+from ..errors import InputError, ModelError
 from ..models.files import read_json, read_weights
 from ..models.lora import check_lora, find_lora, merge_lora, read_lora
 from ..models.unet import MattingUNet
@@ -39,6 +39,8 @@ def starting_networks(config: TrainingConfig) -> tuple[MattingUNet, TemporalVAE,
     weights = read_weights(folder / "vae", torch.float32)
     check_weights(vae, weights, folder / "vae")
     vae.load_state_dict(weights)
+    if config.latent_channels is not None:
+        unet, vae, settings = widen(unet, vae, settings, config.latent_channels)
     return unet, vae, replace(config, unet=settings["unet"], vae=settings["vae"], sizes=sizes)
 
 
@@ -55,3 +57,52 @@ def read_unet(folder: Path, settings: dict) -> MattingUNet:
     if unet.conv_in.in_channels != 2 * unet.conv_out.out_channels:
         raise ModelError(f"{folder} takes {unet.conv_in.in_channels} channels; matting needs twice the latents' number")
     return unet
+
+
+def widen(
+    unet: MattingUNet, vae: TemporalVAE, settings: dict[str, dict], channels: int
+) -> tuple[MattingUNet, TemporalVAE, dict[str, dict]]:
+    """The same networks over latents of ``channels`` channels: the first as before, the others new and not yet heeded.
+
+    The VAE's pictures and the first channels of the UNet's latents stay what they were, exactly.
+
+    Args:
+        unet: Of a matting model.
+        vae: Its VAE.
+        settings: The configurations of both, ``unet`` and ``vae``.
+        channels: How many channels latents shall have.
+
+    Raises:
+        InputError: If that is fewer than there are.
+    """
+    before = unet.conv_out.out_channels
+    if channels < before:
+        raise InputError(f"latent_channels can only grow: the start has {before}, got {channels}")
+    settings = {
+        "unet": {**settings["unet"], "in_channels": 2 * channels, "out_channels": channels},
+        "vae": {**settings["vae"], "latent_channels": channels},
+    }
+    wider = MattingUNet(settings["unet"]), TemporalVAE(settings["vae"])
+    one, two = [*range(before)], [*range(before), *range(channels, channels + before)]  # latents; latents in two parts
+    places = {  # rows and columns in which the known weights lie, where there are new ones
+        "conv_in": (None, two),
+        "conv_out": (one, None),
+        "encoder.conv_out": (two, None),
+        "quant_conv": (two, two),
+        "decoder.conv_in": (None, one),
+    }
+    for old, new in zip((unet, vae), wider, strict=True):
+        weights = new.state_dict()
+        for name, value in old.state_dict().items():
+            layer, _, kind = name.rpartition(".")
+            rows, columns = places.get(layer, (None, None))
+            grown = weights[name]
+            where = slice(None) if rows is None else torch.tensor(rows)
+            if kind == "bias" or columns is None:
+                grown[where] = value
+            else:
+                known = torch.zeros_like(grown[where])
+                known[:, columns] = value
+                grown[where] = known
+        new.load_state_dict(weights)
+    return *wider, settings

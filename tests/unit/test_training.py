@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from support import TINY_UNET, TINY_VAE, stock_networks, write_tiny_model
+from support import TINY_UNET, TINY_VAE, moving_clip, stock_networks, write_tiny_model
 
 from gvm_core import MattingPipeline, TorchHost, load_model
 from gvm_core.errors import InputError, ModelError
@@ -267,6 +267,27 @@ def test_stable_video_diffusions_own_weights_are_a_start(tmp_path):
     assert networks[2].unet["block_out_channels"] == TINY_UNET["block_out_channels"]
 
 
+def test_widened_latents_begin_as_the_same_networks_exactly(tiny_folder):
+    config = TrainingConfig(start=str(tiny_folder), stages=(stage(),))
+    unet, vae, _ = starting_networks(config)
+    wide_unet, wide_vae, widened = starting_networks(replace(config, latent_channels=7))
+    assert widened.unet["in_channels"] == 14 and widened.vae["latent_channels"] == 7
+    images = moving_clip(3, 16, 24)[None] * 2 - 1
+    with torch.no_grad():
+        latents, wide = (network.encode(images[0])[None] for network in (vae, wide_vae))
+        assert wide.shape[2] == 7 and torch.equal(wide[:, :, :4], latents)
+        assert wide[:, :, 4:].abs().amax(dim=(0, 1, 3, 4)).min() > 0, "new channels see something"
+        assert torch.equal(wide_vae.decode(wide), vae.decode(latents))
+        known, wide_known = (torch.cat([torch.zeros_like(each), each], dim=2) for each in (latents, wide))
+        assert torch.equal(wide_unet(wide_known, torch.tensor(999))[:, :, :4], unet(known, torch.tensor(999)))
+
+
+def test_latents_do_not_shrink(tiny_folder):
+    config = TrainingConfig(start=str(tiny_folder), latent_channels=3, stages=(stage(),))
+    with pytest.raises(InputError, match="can only grow"):
+        starting_networks(config)
+
+
 def test_weights_whose_input_holds_no_matte_are_refused_as_a_start(tmp_path):
     write_tiny_model(tmp_path / "other")
     path = tmp_path / "other" / "unet" / "config.json"
@@ -337,7 +358,7 @@ from gvm_core.training.train import Training
 from gvm_core.training.write import write_clip
 sys.path.insert(0, "tests")
 from safetensors.torch import load_file, save_file
-from support import TINY_UNET, TINY_VAE, stock_networks, write_tiny_model
+from support import TINY_UNET, TINY_VAE, moving_clip, stock_networks, write_tiny_model
 
 folder, layers = Path(sys.argv[1]), np.load(sys.argv[2])
 stage = Stage(name="s", sizes=(32,), batch=1, steps=3, rate=1e-3, frames=2)
