@@ -16,8 +16,7 @@ import torch
 
 from .errors import GVMError, InputError
 from .host.torch_host import TorchHost, fastest_device, suitable_dtype
-from .models.weights import MattingModel, load_model, released_folder
-from .pipeline import MattingPipeline
+from .models.weights import ModelConfig, load_model, model_config, released_folder
 from .progress import Progress
 from .settings import MatteSettings
 from .windows import WindowPlan
@@ -65,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
     matte.add_argument("--frames", type=frame_range, default=(0, None), metavar="A-B", help="only these, from 0")
     matte.add_argument("--handles", type=int, default=0, help="so many frames more on either side of --frames")
     matte.add_argument("--preview", type=Path, help="also write the subject over a checkerboard here (.mp4, .mov)")
+    matte.add_argument("--compile", action="store_true", help="compile the networks first: minutes, then faster")
+    matte.add_argument("--ray", action="store_true", help="share the work among the workers of a Ray cluster")
+    matte.add_argument("--workers", type=int, help="how many, with --ray (default: one a card)")
     matte.add_argument("--overwrite", action="store_true", help="replace what is there")
 
     fetch = commands.add_parser("fetch", help="fetch the released GVM weights (6.5 GB)")
@@ -166,17 +168,21 @@ def edge(text: str) -> int:
 
 def run_matte(options: argparse.Namespace) -> None:
     """Read, matte and write, one window at a time, or go on where an earlier run was stopped."""
+    from .farm import Recipe, matte_shot_with_ray
     from .media import open_frames
-    from .shot import Shot, matte_shot
+    from .shot import Shot, interrupted, matte_shot, refuse_taken
 
     first, last = options.frames
     if options.handles < 0:
         raise InputError(f"--handles must be at least 0, got {options.handles}")
     first, last = max(first - options.handles, 0), None if last is None else last + options.handles
     shot = Shot(options.input, options.output, options.preview, first, last)
+    if not options.overwrite and not interrupted(shot):
+        refuse_taken(shot)  # before the model is loaded
     with open_frames(options.input, first, last) as wanted:
         progress = ProgressLine(wanted.count)
     device, dtype = place(options)
+    config = model_config(options.model)
     settings = MatteSettings(
         plan=WindowPlan(options.window, options.overlap),
         noise=options.noise,
@@ -185,12 +191,33 @@ def run_matte(options: argparse.Namespace) -> None:
         low=options.low,
         high=options.high,
     )
-    model = load_model(options.model, dtype, None if options.lora == "none" else options.lora, options.lora_strength)
-    pipeline = MattingPipeline(model, sized(settings, options, model), TorchHost(device))
-    count = matte_shot(
-        shot, pipeline, lambda frames, alpha: progress.count(frames, before=alpha is None), overwrite=options.overwrite
+    recipe = Recipe(
+        settings=sized(settings, options, config),
+        model=options.model,
+        dtype=dtype,
+        lora=None if options.lora == "none" else options.lora,
+        lora_strength=options.lora_strength,
+        device=device,
+        threads=torch.get_num_threads(),
+        compiled=options.compile,
     )
-    print(f"\n{count} frames matted with {model.config.name} -> {options.output}", file=sys.stderr)
+
+    if options.ray:
+        done = matte_shot_with_ray(
+            shot,
+            recipe,
+            lambda frames, before: progress.count(frames, before=before),
+            workers=options.workers,
+            overwrite=options.overwrite,
+        )
+    else:
+        done = matte_shot(
+            shot,
+            recipe.pipeline(),
+            lambda frames, alpha: progress.count(frames, before=alpha is None),
+            overwrite=options.overwrite,
+        )
+    print(f"\n{done} frames matted with {config.name} -> {options.output}", file=sys.stderr)
 
 
 def frame_range(text: str) -> tuple[int, int | None]:
@@ -204,12 +231,12 @@ def frame_range(text: str) -> tuple[int, int | None]:
     return int(first), int(last) if last else None if dash else int(first)
 
 
-def sized(settings: MatteSettings, options: argparse.Namespace, model: MattingModel) -> MatteSettings:
+def sized(settings: MatteSettings, options: argparse.Namespace, config: ModelConfig) -> MatteSettings:
     """``settings`` with the size asked for, or what suits the model."""
     return replace(
         settings,
-        short_edge=model.config.short_edge if options.short_edge is None else options.short_edge or None,
-        max_edge=model.config.max_edge if options.max_edge is None else options.max_edge or None,
+        short_edge=config.short_edge if options.short_edge is None else options.short_edge or None,
+        max_edge=config.max_edge if options.max_edge is None else options.max_edge or None,
     )
 
 
@@ -340,7 +367,7 @@ def run_label(options: argparse.Namespace) -> None:
         device, dtype = place(options)
         model = load_model(options.model, dtype)
         settings = MatteSettings(plan=WindowPlan(options.window, options.overlap))
-        labeller = model_labeller(model, sized(settings, options, model), TorchHost(device))
+        labeller = model_labeller(model, sized(settings, options, model.config), TorchHost(device))
     for number, path in enumerate(wanted):
         with ExitStack() as stack:
             frames = stack.enter_context(open_frames(path))

@@ -31,6 +31,9 @@ class NoSuchFrameError(MediaError):
         super().__init__(message)
         self.count = count
 
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        return type(self), (str(self), self.count)
+
 
 class DownloadError(GVMError, OSError):
     """Weights that could not be fetched whole."""

@@ -11,9 +11,10 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 
@@ -107,49 +108,65 @@ def matte_shot(
     Raises:
         MediaError: If something cannot be read or written, or is in the way.
     """
-    parts = begin(shot, pipeline, advance, overwrite=overwrite)
-    try:
+    with kept(begin(shot, run_key(shot, pipeline), advance, overwrite=overwrite)) as parts:
         for first, last in parts.missing():
             fill(shot, pipeline, parts, first, last, advance)
-    except BaseException:
-        if parts.finished():
-            log.info("what is finished of %s is kept in %s; the same run goes on from there", shot.matte, parts.folder)
-        else:
-            parts.clear()
-        raise
     return finish(shot, parts)
 
 
-def begin(shot: Shot, pipeline: MattingPipeline, advance: Advance, *, overwrite: bool = False) -> Parts:
-    """The parts that earlier runs of the same left, none if there was none. Refuses to overwrite, before any work."""
-    parts = Parts(parts_folder(shot, pipeline), shot.first, shot.last)
-    with open_frames(shot.source, shot.first, shot.last) as reader:
-        if not overwrite and not (parts.folder / JOINING).exists():
-            for path in shot.outputs.values():
-                refuse_to_overwrite(path, shot, reader)
+def begin(shot: Shot, key: str, advance: Advance, *, overwrite: bool = False) -> Parts:
+    """The parts that earlier runs of the same `run_key` left, none if there was none. Refuses as `refuse_taken` does."""
+    parts = Parts(parts_folder(shot, key), shot.first, shot.last)
+    if not overwrite and not (parts.folder / JOINING).exists():
+        refuse_taken(shot)
     make_room(parts.folder.parent, LEFTOVERS, parts.folder)
-    if done := sum(part.stop - part.start for part in parts.finished()):
+    if done := parts.count():
         log.info("%d frames were matted before and are taken over from %s", done, parts.folder)
         advance(done, None)
-    elif any(parts.folder.parent.glob(f"{shot.matte.name}-*")):
+    elif any(parts.folder.parent.glob(f"{escape(shot.matte.name)}-*")):
         log.info(
             "an unfinished run of %s had another input, other settings or weights; this one begins anew", shot.matte
         )
     return parts
 
 
+@contextmanager
+def kept(parts: Parts) -> Iterator[Parts]:
+    """What the block finishes stays if it fails or is stopped; if it finished nothing, nothing stays."""
+    try:
+        yield parts
+    except BaseException:
+        if parts.finished():
+            log.info("what is finished is kept in %s; the same run goes on from there", parts.folder)
+        else:
+            parts.clear()
+        raise
+
+
 def adopt(shot: Shot, pipeline: MattingPipeline) -> None:
     """Let ``shot`` go on with what a stopped run of the same left in the same folder under another name, if one did."""
-    mine = parts_folder(shot, pipeline)
-    _, _, key = mine.name.rpartition("-")
+    key = run_key(shot, pipeline)
+    mine = parts_folder(shot, key)
     for other in mine.parent.glob(f"*-{key}"):
         if not mine.exists() and not (other / JOINING).exists():
             other.rename(mine)
 
 
-def parts_folder(shot: Shot, pipeline: MattingPipeline) -> Path:
-    """Where the finished parts of ``shot`` are kept until all are there."""
-    return shot.matte.absolute().parent / PARTS_FOLDER / f"{shot.matte.name}-{run_key(shot, pipeline)}"
+def parts_folder(shot: Shot, key: str) -> Path:
+    """Where the finished parts of ``shot`` are kept until all are there, in a run that ``key`` names."""
+    return shot.matte.absolute().parent / PARTS_FOLDER / f"{shot.matte.name}-{key}"
+
+
+def interrupted(shot: Shot) -> bool:
+    """Whether a run was stopped while it put parts together, so that outputs may be there that are not whole."""
+    return any(parts_folder(shot, "*").parent.glob(f"{escape(shot.matte.name)}-*/{JOINING}"))
+
+
+def refuse_taken(shot: Shot) -> None:
+    """Raise `MediaError` if anything that would be written is there already."""
+    with open_frames(shot.source, shot.first, shot.last) as reader:
+        for path in shot.outputs.values():
+            refuse_to_overwrite(path, shot, reader)
 
 
 def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:
@@ -267,6 +284,7 @@ def finish(shot: Shot, parts: Parts) -> int:
     """Put finished parts together under the outputs' names, and delete them; the number of frames."""
     finished = parts.finished()
     (parts.folder / JOINING).touch()
+    count = parts.count()
     for name, path in shot.outputs.items():
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         if codec_of(path) is None:
@@ -281,7 +299,7 @@ def finish(shot: Shot, parts: Parts) -> int:
                 with suppress(OSError):
                     joined.unlink()
     parts.clear()
-    return sum(part.stop - part.start for part in finished)
+    return count
 
 
 def place_pictures(folders: Iterable[Path], target: Path) -> None:
@@ -293,9 +311,13 @@ def place_pictures(folders: Iterable[Path], target: Path) -> None:
 
 
 def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
-    """Names a run by all that its bytes depend on: input, range, formats, settings, weights, versions, kind of device."""
+    """Names a run by all that its bytes depend on: input, range, formats, settings, weights, versions, kind of device.
+
+    On processors the last bits depend on the number of threads as well.
+    """
     import av
 
+    device = pipeline.host.device.type
     dtypes = [str(network.dtype) for network in (pipeline.model.unet, pipeline.model.vae)]
     versions = [__version__, torch.__version__, av.__version__]
     facts = [
@@ -303,8 +325,8 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
         (shot.first, shot.last),
         [(name, path.suffix) for name, path in shot.outputs.items()],
         pipeline.settings,
-        (pipeline.model.fingerprint, dtypes),
-        (versions, pipeline.host.device.type),
+        (pipeline.model.fingerprint, dtypes, pipeline.model.compiled),
+        (versions, device, torch.get_num_threads() if device == "cpu" else None),
     ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 

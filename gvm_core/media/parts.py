@@ -68,17 +68,27 @@ class Parts:
             found.append(Part(folder, start, stop, bool(mark) or (self.last is not None and stop > self.last)))
         return sorted(found, key=lambda part: part.start)
 
-    def missing(self) -> list[tuple[int, int | None]]:
-        """First and last frame of every stretch that is not there; None for a last one that is not known."""
+    def count(self) -> int:
+        """The number of finished frames."""
+        return sum(part.stop - part.start for part in self.finished())
+
+    def missing(self, first: int | None = None, last: int | None = None) -> list[tuple[int, int | None]]:
+        """First and last frame of every stretch that is not there; None for a last one that is not known.
+
+        Of the frames ``first`` to ``last`` alone, if they are given.
+        """
         gaps: list[tuple[int, int | None]] = []
-        at = self.first
+        at = self.first if first is None else first
+        end = self.last if last is None else last
         for part in self.finished():
+            if end is not None and part.start > end:
+                break
             if part.start > at:
                 gaps.append((at, part.start - 1))
-            at = part.stop
+            at = max(at, part.stop)
             if part.last:
                 return gaps
-        return [*gaps, (at, self.last)]
+        return gaps if end is not None and at > end else [*gaps, (at, end)]
 
     def stop_of(self, start: int) -> int:
         """One past the last frame of the part that frame ``start`` begins."""

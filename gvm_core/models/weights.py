@@ -49,11 +49,13 @@ class MattingModel:
         unet: Image latents to alpha latents.
         vae: Pixels to latents and back.
         config: Where it came from.
+        compiled: Whether torch compiles the networks; see `compile`.
     """
 
     unet: MattingUNet
     vae: TemporalVAE
     config: ModelConfig
+    compiled: bool = False
     _originals: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +66,20 @@ class MattingModel:
     def fingerprint(self) -> str:
         """Names the weights as they are, with their LoRA and precision."""
         return fingerprint(self.unet, self.vae)
+
+    def compile(self) -> None:
+        """Have torch compile the networks when they are first used: minutes of waiting, then less time a window.
+
+        The first change of the frames' size or of a window's length compiles them once more, for any; later ones
+        compile nothing. Last bits of the mattes change. Needs what ``torch.compile`` needs: a C++ compiler, Triton on a card.
+        """
+        self.compiled = True
+        self.unet.compile()
+        self.vae.encoder.compile()
+        for block in self.vae.decoder.modules():
+            resnet = getattr(block, "spatial_res_block", None)
+            if resnet is not None:
+                resnet.compile()
 
     def apply_lora(self, path: str | os.PathLike[str], strength: float = 1.0) -> None:
         """Merge the LoRA at ``path`` into the UNet in place of the one that is in it, if any.
@@ -113,24 +129,31 @@ def load_model(
     """
     from .fold import fold  # diffusers loads on first use
 
+    config = model_config(source)
+    unet = build(MattingUNet, config.folder / "unet", dtype)
+    vae = build(TemporalVAE, config.folder / "vae", dtype)
+    fold(unet, vae)
+    model = MattingModel(unet, vae, config)
+    path = find_lora(config.folder / "unet") if lora == "auto" else lora
+    if path is not None and lora_strength != 0:
+        model.apply_lora(path, lora_strength)
+    return model
+
+
+def model_config(source: str | os.PathLike[str]) -> ModelConfig:
+    """What is known of the model that ``source`` stands for, its weights unread.
+
+    Raises:
+        ModelError: If there is none.
+    """
     folder = model_folder(source)
-    unet = build(MattingUNet, folder / "unet", dtype)
-    vae = build(TemporalVAE, folder / "vae", dtype)
-    scheduler = folder / "scheduler" / "scheduler_config.json"
-    name = str(source) if source in ("demo", "gvm") else folder.name
-    advice = folder / ADVICE
-    config = ModelConfig(
-        name,
+    scheduler, advice = folder / "scheduler" / "scheduler_config.json", folder / ADVICE
+    return ModelConfig(
+        str(source) if source in ("demo", "gvm") else folder.name,
         folder,
         read_json(scheduler) if scheduler.is_file() else {},
         **(read_json(advice) if advice.is_file() else {}),
     )
-    fold(unet, vae)
-    model = MattingModel(unet, vae, config)
-    path = find_lora(folder / "unet") if lora == "auto" else lora
-    if path is not None and lora_strength != 0:
-        model.apply_lora(path, lora_strength)
-    return model
 
 
 def fingerprint(*networks: nn.Module) -> str:

@@ -14,7 +14,7 @@ CORE = ROOT / "gvm_core"
 FILES = sorted(CORE.rglob("*.py"))
 ORDER = [
     {"errors", "version", "progress"}, {"frames"}, {"windows"}, {"settings"}, {"host"}, {"models", "post", "media", "sampling", "metrics", "ways"},
-    {"pipeline"}, {"shot"}, {"training"}, {"evaluation"}, {"cli"}, {"__main__", "__init__"},
+    {"pipeline"}, {"shot"}, {"farm"}, {"training"}, {"evaluation"}, {"cli"}, {"__main__", "__init__"},
 ]  # fmt: skip
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
 SIBLINGS = {("media", "post"), ("host", "models")}  # sRGB curves; ComfyHost holds a MattingModel

@@ -1,11 +1,16 @@
 """Memory over length: what a user loses here is the long clip."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
+from support import TINY_UNET, write_tiny_model
+
+from gvm_core.models.unet import MattingUNet
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,3 +80,37 @@ def test_memory_does_not_grow_from_200_to_2000_frames(tiny_folder):
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_a_drawn_clip_of_any_length_needs_no_more_memory_than_its_first_frames():
     assert growth(STUDIO, 240) < 5
+
+
+LOADING = (
+    RESIDENT
+    + """
+from gvm_core import load_model
+from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
+
+def most_mib():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # forget what importing took
+before = most_mib()
+model = load_model(sys.argv[1])
+total = sum(float(parameter.sum()) for parameter in model.unet.parameters())  # brings in every page of the file
+print(most_mib() - before)
+"""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads what Linux counts")
+def test_loading_needs_the_weights_once_not_twice(tmp_path):
+    wide = {**TINY_UNET, "block_out_channels": [256, 256, 256], "num_attention_heads": [4, 4, 4]}
+    folder = write_tiny_model(tmp_path / "wide")
+    network = MattingUNet(wide)
+    save_file(network.state_dict(), folder / "unet" / "diffusion_pytorch_model.safetensors")
+    (folder / "unet" / "config.json").write_text(json.dumps(wide))
+    size = sum(parameter.numel() * 4 for parameter in network.parameters()) / 2**20
+    grown = growth(LOADING, folder)
+    print(f"loading {size:.0f} MiB of float32 weights took {grown:.0f} MiB")
+    assert 0.5 * size < grown < 1.25 * size

@@ -1,6 +1,7 @@
 """Folded weights and sliced layers: what a user loses here is the picture, on the card that is too small."""
 
 import functools
+import shutil
 
 import pytest
 import torch
@@ -202,3 +203,15 @@ def test_little_memory_chooses_a_leaner_way_at_once_and_the_same_picture(tiny_fo
     alpha = MattingPipeline(model, host=little).matte(frames)
     assert (alpha - wanted).abs().max() < 2e-5 and not caplog.records
     assert max(little.asked) < 0.5 * max(plenty.asked)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler: compiled networks are not tested")
+def test_compiled_networks_give_the_same_matte_and_survive_other_sizes(tiny_folder):
+    plain, compiled = load_model(tiny_folder), load_model(tiny_folder)
+    compiled.compile()
+    for frames, height, width in ((8, 24, 40), (8, 32, 64), (5, 64, 48)):
+        clip = moving_clip(frames, height, width)
+        wanted, alpha = (MattingPipeline(model, host=TorchHost("cpu")).matte(clip) for model in (plain, compiled))
+        assert (alpha - wanted).abs().max() < 2e-5
+    assert not torch._dynamo.utils.counters["unimplemented"], "parts of the networks are not compiled"

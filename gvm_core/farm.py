@@ -1,0 +1,216 @@
+"""One shot over many workers, by Ray: each holds the model and finishes parts, and their caller puts those together.
+
+Whoever does a part, it is the same part (see `shot`), so it does not matter which worker does which, in what order, or
+how often one of them dies. Workers on other machines need this package and the shot's folders under the same paths.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import InputError, NoSuchFrameError, optional
+from .host.torch_host import TorchHost
+from .media import open_frames
+from .media.parts import FRAMES, Parts
+from .models.weights import load_model
+from .pipeline import MattingPipeline
+from .settings import MatteSettings
+from .shot import Shot, begin, fill, finish, kept, parts_folder, run_key
+
+LONGEST_PIECE = 16 * FRAMES
+"""Frames that a worker is given at once, at most; what its first windows overlap with is computed twice."""
+DEATHS = 3
+"""How often a worker is started again."""
+CPUS_EACH = 4
+WATCH_EVERY = 1.0
+
+Count = Callable[[int, bool], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a pipeline is made: what can be sent to another process, where a loaded model cannot.
+
+    Attributes:
+        settings: What the picture depends on.
+        model: As for `load_model`, like the next three.
+        dtype: Precision.
+        lora: Which LoRA.
+        lora_strength: How much of it.
+        device: Where it computes.
+        threads: On processors, of which there must be as many everywhere for the same numbers to the bit; None leaves
+            that to torch.
+        compiled: Have torch compile the networks.
+    """
+
+    settings: MatteSettings
+    model: str = "demo"
+    dtype: torch.dtype = torch.float32
+    lora: str | None = "auto"
+    lora_strength: float = 1.0
+    device: torch.device
+    threads: int | None = None
+    compiled: bool = False
+
+    def pipeline(self) -> MattingPipeline:
+        """Load the model and put it to work.
+
+        Raises:
+            ModelError: If it is missing or damaged.
+        """
+        model = load_model(self.model, self.dtype, self.lora, self.lora_strength)
+        if self.compiled:
+            model.compile()
+        return MattingPipeline(model, self.settings, TorchHost(self.device))
+
+
+class Worker:
+    """Finishes stretches of a shot in a process of its own.
+
+    Args:
+        shot: The shot, its paths absolute.
+        recipe: How it is matted.
+    """
+
+    def __init__(self, shot: Shot, recipe: Recipe) -> None:
+        self.shot, self.recipe = shot, recipe
+
+    @cached_property
+    def pipeline(self) -> MattingPipeline:
+        """Loaded when it is first needed."""
+        if self.recipe.threads is not None:
+            torch.set_num_threads(self.recipe.threads)
+        return self.recipe.pipeline()
+
+    def key(self) -> str:
+        """This worker's name for the run."""
+        return run_key(self.shot, self.pipeline)
+
+    def fill(self, key: str, first: int, last: int | None) -> None:
+        """Finish what is missing of frames ``first`` to ``last``."""
+        parts = Parts(parts_folder(self.shot, key), self.shot.first, self.shot.last)
+        for begins, ends in parts.missing(first, last):
+            fill(self.shot, self.pipeline, parts, begins, ends, lambda *_: None)
+
+
+def matte_shot_with_ray(
+    shot: Shot, recipe: Recipe, advance: Count = lambda *_: None, *, workers: int | None = None, overwrite: bool = False
+) -> int:
+    """`matte_shot` over ``workers`` processes of the Ray cluster that is connected to, or of one on this machine.
+
+    Args:
+        shot: From what to what.
+        recipe: How.
+        advance: Called with a number of finished frames, and whether an earlier run finished them.
+        workers: How many; None takes one for each card, or on processors one for every four.
+        overwrite: Replace what lies under the outputs' names.
+
+    Raises:
+        MediaError: If something cannot be read or written, or is in the way.
+        InputError: If workers disagree on what they compute with, or there are none.
+    """
+    ray = optional("ray", "ray")
+    if workers is not None and workers < 1:
+        raise InputError(f"a shot needs at least one worker, got {workers}")
+    shot = replace(
+        shot,
+        source=shot.source.absolute(),
+        matte=shot.matte.absolute(),
+        preview=shot.preview and shot.preview.absolute(),
+    )
+    connected = ray.is_initialized()
+    if not connected:
+        found = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])}
+        found["OMP_WAIT_POLICY"] = "PASSIVE"  # or threads of one worker spin where those of another want to work
+        ray.init(runtime_env={"env_vars": found}, log_to_driver=False, include_dashboard=False)
+    crew: list[Any] = []
+    try:
+        crew = hire(ray, shot, recipe, workers)
+        keys = set(ray.get([worker.key.remote() for worker in crew]))
+        if len(keys) > 1:
+            raise InputError("the workers differ in kind of device, versions or weights, and so would their mattes")
+        with kept(begin(shot, keys.pop(), lambda frames, _: advance(frames, True), overwrite=overwrite)) as parts:
+            hand_out(ray, crew, shot, parts, advance)
+        return finish(shot, parts)
+    except ray.exceptions.RayTaskError as error:
+        raise getattr(error, "cause", error) from error
+    finally:
+        for worker in crew:
+            ray.kill(worker)
+        if not connected:
+            ray.shutdown()
+
+
+def hire(ray: Any, shot: Shot, recipe: Recipe, count: int | None) -> list[Any]:
+    """So many workers, each with its share of the cluster."""
+    there = ray.cluster_resources()
+    cards, processors = int(there.get("GPU", 0)), int(there.get("CPU", 1))
+    on_cards = recipe.device.type == "cuda"
+    if on_cards and not cards:
+        raise InputError("Ray knows of no card here; say --device cpu, or start its nodes where it sees them")
+    count = count or (cards if on_cards else max(1, processors // CPUS_EACH))
+    needs = {"num_gpus": min(1, cards / count)} if on_cards else {"num_cpus": max(1, processors // count)}
+    kind = ray.remote(Worker).options(max_restarts=DEATHS, max_task_retries=DEATHS, **needs)
+    return [kind.remote(shot, recipe) for _ in range(count)]
+
+
+def hand_out(ray: Any, crew: list[Any], shot: Shot, parts: Parts, advance: Count) -> None:
+    """Have the crew finish all that is missing: the next piece goes to whoever has done the one before."""
+    key = parts.folder.name.rpartition("-")[2]
+    with open_frames(shot.source, shot.first, shot.last) as reader:
+        total = reader.count
+    waiting = pieces(parts, total, len(crew))
+    at_work: dict[Any, Any] = {}
+    idle, known, beyond = list(crew), parts.count(), None
+    while True:
+        for worker, piece in zip(list(idle), waiting, strict=False):
+            at_work[worker.fill.remote(key, *piece)] = worker
+            idle.remove(worker)
+        if not at_work:
+            break
+        done, _ = ray.wait(list(at_work), timeout=WATCH_EVERY)
+        for each in done:
+            idle.append(at_work.pop(each))
+            try:
+                ray.get(each)
+            except NoSuchFrameError as error:  # the file's header promised more than there is
+                beyond = error
+        if (now := parts.count()) > known:
+            advance(now - known, False)
+            known = now
+    if beyond is not None and not parts.end_at(beyond.count):
+        raise beyond
+
+
+def pieces(parts: Parts, total: int | None, workers: int) -> Iterator[tuple[int, int | None]]:
+    """What is missing, in pieces that begin and end where parts do.
+
+    Args:
+        parts: Of the run.
+        total: How many frames it has, as far as the file tells.
+        workers: Who will share them: three pieces each or more, so that none waits long for the slowest.
+
+    Example:
+        >>> list(pieces(Parts(Path("none-there")), 100, 1))
+        [(0, 63), (64, None)]
+    """
+    for first, last in parts.missing():
+        end = last if last is not None else None if total is None else parts.first + total - 1
+        if end is None:
+            yield first, last
+            continue
+        share = math.ceil((end + 1 - first) / (3 * workers) / FRAMES) * FRAMES
+        length = min(max(share, FRAMES), LONGEST_PIECE)
+        start = first
+        while (stop := start - start % FRAMES + length) <= end:
+            yield start, stop - 1
+            start = stop
+        yield start, last
