@@ -23,6 +23,12 @@ from gvm_core.shot import PARTS_FOLDER, Shot, matte_shot
 pytest.importorskip("ray", reason="Ray is not installed: nothing is known of shots over several workers")
 
 
+@pytest.fixture(autouse=True)
+def not_nice(monkeypatch):
+    """Ray's workers give way to whatever else runs, which would be the rest of the tests, or a neighbour's."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+
+
 @pytest.fixture
 def video(tmp_path):
     return write_video(tmp_path / "clip.mp4", moving_clip(7 * FRAMES + 5, 24, 40))
