@@ -132,7 +132,9 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model, from nothing or from another, or a LoRA")
     train.set_defaults(run=run_train)
     train.add_argument("output", type=Path, help="folder for checkpoints, losses, samples and the result")
-    train.add_argument("--config", default="demo", help="a JSON file, or one of demo, demo-quick, lora, paper")
+    train.add_argument(
+        "--config", default="demo", help="a JSON file, or one of demo, demo-detail, demo-quick, lora, paper"
+    )
     train.add_argument("--start", help="a model folder, demo or gvm to begin from, in place of the configuration's")
     train.add_argument("--clips", type=Path, action="append", default=[], help="a folder of clips with mattes (repeat)")
     train.add_argument("--photographs", type=Path, help="a folder of pictures for backgrounds of drawn clips")

@@ -20,7 +20,7 @@ from gvm_core.farm import Recipe, matte_shot_with_ray, pieces
 from gvm_core.media.parts import FRAMES, Parts
 from gvm_core.shot import PARTS_FOLDER, Shot, matte_shot
 
-pytest.importorskip("ray", reason="Ray is not installed: nothing is known of shots over several workers")
+pytest.importorskip("ray", reason="shots over several workers are NOT tested: Ray is not installed")
 
 
 @pytest.fixture(autouse=True)

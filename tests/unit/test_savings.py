@@ -206,7 +206,7 @@ def test_little_memory_chooses_a_leaner_way_at_once_and_the_same_picture(tiny_fo
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler: compiled networks are not tested")
+@pytest.mark.skipif(shutil.which("c++") is None, reason="compiled networks are NOT tested: there is no C++ compiler")
 def test_compiled_networks_give_the_same_matte_and_survive_other_sizes(tiny_folder):
     plain, compiled = load_model(tiny_folder), load_model(tiny_folder)
     compiled.compile()

@@ -1,0 +1,45 @@
+"""On a card: what a user loses here is the matte, or the card that was big enough."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support import moving_clip
+
+from gvm_core import MatteSettings, MattingPipeline, TorchHost, load_model
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import bench_card
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="mattes on a card are NOT tested: there is no CUDA device"),
+]
+
+
+def options(**given):
+    return argparse.Namespace(device="cuda", small=False, frames=10, **given)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.float16, 2e-2)])
+def test_a_card_gives_the_processors_matte(dtype, tolerance):
+    frames = moving_clip(12, 96, 128)
+    wanted = MattingPipeline(load_model("demo"), MatteSettings(), TorchHost("cpu")).matte(frames)
+    alpha = MattingPipeline(load_model("demo", dtype), MatteSettings(), TorchHost("cuda")).matte(frames)
+    assert (alpha - wanted).abs().max() < tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(576, 1024), (1024, 1824)])
+def test_the_released_size_fits_into_eight_gigabytes_with_the_same_matte(size):
+    _, within = bench_card.limited(options(limits=[8]), size, 8, "fp16")
+    assert within["peak_gib"] < 8 and within["difference"] < 2e-3, within
+
+
+@pytest.mark.slow
+def test_it_is_ahead_of_the_published_way():
+    ours = bench_card.ours(options(), (576, 1024), 8, "fp16", False)["seconds_a_frame"]
+    plain = {copies: bench_card.plain(options(), (576, 1024), 8, "fp16", copies) for copies in (1, 3)}
+    assert plain[1]["seconds_a_frame"] > 1.5 * ours and plain[3]["seconds_a_frame"] > 4 * ours
