@@ -1,7 +1,7 @@
 """Seconds a frame and peak memory on a card, with a network of the released size and random weights.
 
-    python benchmarks/bench_card.py                      # the table: sizes, windows, precisions, compiled or not
-    python benchmarks/bench_card.py --limits 8 12 16 24  # the same within so many GiB, and how far the mattes differ
+    python benchmarks/bench_card.py --precisions fp16 bf16 --compile   # by size, window, precision, compiled or not
+    python benchmarks/bench_card.py --limits 8 12 16 24  # not compiled, within so many GiB, and how far mattes differ
     python benchmarks/bench_card.py --plain              # beside diffusers' own classes, run the published way
 
 A JSON line for each, to be kept under ``benchmarks/results`` by date and card. What counts are ratios within one run.
@@ -109,7 +109,7 @@ def ours(
 def plain(
     options: argparse.Namespace, size: tuple[int, int], window: int, precision: str, ensemble: int
 ) -> dict[str, Any]:
-    """The published way with diffusers' classes: all copies encoded, denoised and decoded at once, no window shared."""
+    """The published way with diffusers' classes: all copies encoded and denoised at once, no window shared."""
     from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
     from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 
@@ -158,8 +158,9 @@ def limited(options: argparse.Namespace, size: tuple[int, int], window: int, pre
             row = ours(options, size, window, precision, False)
             alpha = row.pop("alpha")
             rows.append({**row, "limit_gib": limit, "difference": float((alpha - free).abs().max())})
-        except (RuntimeError, torch.cuda.OutOfMemoryError) as error:
-            rows.append({**whole, "limit_gib": limit, "failed": str(error).splitlines()[0]})
+        except (RuntimeError, MemoryError) as error:
+            known = {name: whole[name] for name in ("size", "window", "precision", "compiled")}
+            rows.append({**known, "limit_gib": limit, "failed": str(error).splitlines()[0]})
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
     return rows

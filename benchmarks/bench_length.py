@@ -45,13 +45,15 @@ def start(film: Path, matte: Path, model: Path) -> subprocess.Popen:
 
 def watch(run: subprocess.Popen, folder: Path) -> Iterator[tuple[int, float]]:
     """Frames finished so far, and the process's resident MiB, ten times a second until it ends."""
+    done = 0  # what is finished is tidied away at the end
     while run.poll() is None:
         stops = [int(part.name.partition(".")[0].partition("-")[2]) for part in folder.glob("*/[0-9]*-[0-9]*")]
         try:
             pages = int(Path(f"/proc/{run.pid}/statm").read_text().split()[1])
         except (OSError, IndexError):
             return
-        yield max(stops, default=0), pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        done = max([done, *stops])
+        yield done, pages * os.sysconf("SC_PAGE_SIZE") / 2**20
         time.sleep(0.1)
 
 
@@ -78,17 +80,15 @@ def measure(folder: Path, count: int, model: Path) -> tuple[Path, Path, dict]:
     film, matte = folder / f"film_{count}.mp4", folder / f"matte_{count}.mp4"
     ticks = [index * 1001 for index in range(count)]
     write_film(film, ticks)
-    began, peaks = time.perf_counter(), {False: 0.0, True: 0.0}
+    began, before, after = time.perf_counter(), [], []
     settled = min(SETTLED, count // 2)
     run = start(film, matte, model)
     for done, resident in watch(run, folder / PARTS_FOLDER):
-        peaks[done > settled] = max(peaks[done > settled], resident)
-    if run.returncode:
-        raise SystemExit(f"the run over {count} frames failed")
-    seconds = time.perf_counter() - began
-    grown = peaks[True] - peaks[False]
-    row = {"frames": count, "peak_mib": round(max(peaks.values()), 1), "grown_mib": round(grown, 1)}
-    return film, matte, {**row, "from_frame": settled, "seconds": round(seconds, 1)}
+        (after if done >= settled else before).append(resident)
+    if run.returncode or not after:
+        raise SystemExit(f"the run over {count} frames failed, or was over before its memory could be looked at")
+    row = {"frames": count, "peak_mib": round(max(before + after), 1), "grown_mib": round(max(after) - after[0], 1)}
+    return film, matte, {**row, "from_frame": settled, "seconds": round(time.perf_counter() - began, 1)}
 
 
 def kill_and_go_on(film: Path, matte: Path, model: Path, count: int, kills: int) -> list[int]:
@@ -107,7 +107,7 @@ def kill_and_go_on(film: Path, matte: Path, model: Path, count: int, kills: int)
 
 
 def main() -> None:
-    """Measure every length; kill and compare the longest. A JSON line for each."""
+    """Measure every length; kill and compare the last. A JSON line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--kills", type=int, default=0)

@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     matte.add_argument("--compile", action="store_true", help="compile the networks first: minutes, then faster")
     matte.add_argument("--ray", action="store_true", help="share the work among the workers of a Ray cluster")
     matte.add_argument("--workers", type=int, help="how many, with --ray (default: one a card)")
+    matte.add_argument("--threads", type=int, help="CPU threads to use, of each worker with --ray")
     matte.add_argument("--overwrite", action="store_true", help="replace what is there")
 
     fetch = commands.add_parser("fetch", help="fetch the released GVM weights (6.5 GB)")
@@ -177,13 +178,16 @@ def run_matte(options: argparse.Namespace) -> None:
     first, last = options.frames
     if options.handles < 0:
         raise InputError(f"--handles must be at least 0, got {options.handles}")
+    if last is not None and last < first:
+        raise InputError(f"--frames {first}-{last} is no range: the last frame lies before the first")
+    if options.workers is not None and not options.ray:
+        raise InputError("--workers says how many share the work with --ray; add that, or leave it out")
     first, last = max(first - options.handles, 0), None if last is None else last + options.handles
     shot = Shot(options.input, options.output, options.preview, first, last)
     if not options.overwrite and not interrupted(shot):
         refuse_taken(shot)  # before the model is loaded
     with open_frames(options.input, first, last) as wanted:
         progress = ProgressLine(wanted.count)
-    device, dtype = place(options)
     config = model_config(options.model)
     settings = MatteSettings(
         plan=WindowPlan(options.window, options.overlap),
@@ -196,11 +200,11 @@ def run_matte(options: argparse.Namespace) -> None:
     recipe = Recipe(
         settings=sized(settings, options, config),
         model=options.model,
-        dtype=dtype,
+        dtype=PRECISIONS.get(options.precision),
         lora=None if options.lora == "none" else options.lora,
         lora_strength=options.lora_strength,
-        device=device,
-        threads=torch.get_num_threads(),
+        device=None if options.device is None else torch.device(options.device),
+        threads=options.threads,
         compiled=options.compile,
     )
 

@@ -6,9 +6,11 @@ how often one of them dies. Workers on other machines need this package and the 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,21 +18,24 @@ from typing import Any
 
 import torch
 
-from .errors import InputError, NoSuchFrameError, optional
-from .host.torch_host import TorchHost
+from .errors import GVMError, InputError, NoSuchFrameError, optional
+from .host.torch_host import TorchHost, fastest_device, suitable_dtype
 from .media import open_frames
 from .media.parts import FRAMES, Parts
 from .models.weights import load_model
 from .pipeline import MattingPipeline
 from .settings import MatteSettings
-from .shot import Shot, begin, fill, finish, kept, parts_folder, run_key
+from .shot import Shot, begun, fill, finish, parts_folder, run_key
+
+log = logging.getLogger(__name__)
 
 LONGEST_PIECE = 16 * FRAMES
 """Frames that a worker is given at once, at most; what its first windows overlap with is computed twice."""
 DEATHS = 3
 """How often a worker is started again."""
 CPUS_EACH = 4
-WATCH_EVERY = 1.0
+WATCH_EVERY, PATIENCE = 1.0, 30.0
+"""Seconds."""
 
 Count = Callable[[int, bool], None]
 
@@ -42,34 +47,42 @@ class Recipe:
     Attributes:
         settings: What the picture depends on.
         model: As for `load_model`, like the next three.
-        dtype: Precision.
+        dtype: Precision; None takes what suits the device.
         lora: Which LoRA.
         lora_strength: How much of it.
-        device: Where it computes.
-        threads: On processors, of which there must be as many everywhere for the same numbers to the bit; None leaves
-            that to torch.
+        device: Where it computes; None takes the fastest there is.
+        threads: How many, on processors; None leaves that to torch. Mattes differ with it in their last bits.
         compiled: Have torch compile the networks.
     """
 
     settings: MatteSettings
     model: str = "demo"
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype | None = None
     lora: str | None = "auto"
     lora_strength: float = 1.0
-    device: torch.device
+    device: torch.device | None = None
     threads: int | None = None
     compiled: bool = False
 
     def pipeline(self) -> MattingPipeline:
-        """Load the model and put it to work.
+        """Load the model and put it to work, in this process.
 
         Raises:
             ModelError: If it is missing or damaged.
         """
-        model = load_model(self.model, self.dtype, self.lora, self.lora_strength)
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        device = self.device or fastest_device()
+        model = load_model(self.model, self.dtype or suitable_dtype(device), self.lora, self.lora_strength)
         if self.compiled:
             model.compile()
-        return MattingPipeline(model, self.settings, TorchHost(self.device))
+        return MattingPipeline(model, self.settings, TorchHost(device))
+
+    def elsewhere(self) -> Recipe:
+        """The same for a process in another folder, before other cards."""
+        model = self.model if self.model in ("demo", "gvm") else str(Path(self.model).expanduser().absolute())
+        lora = self.lora if self.lora in ("auto", None) else str(Path(self.lora).expanduser().absolute())
+        return replace(self, model=model, lora=lora, device=self.device and torch.device(self.device.type))
 
 
 class Worker:
@@ -86,8 +99,6 @@ class Worker:
     @cached_property
     def pipeline(self) -> MattingPipeline:
         """Loaded when it is first needed."""
-        if self.recipe.threads is not None:
-            torch.set_num_threads(self.recipe.threads)
         return self.recipe.pipeline()
 
     def key(self) -> str:
@@ -116,6 +127,7 @@ def matte_shot_with_ray(
     Raises:
         MediaError: If something cannot be read or written, or is in the way.
         InputError: If workers disagree on what they compute with, or there are none.
+        GVMError: If Ray cannot be reached, or a worker died too often.
     """
     ray = optional("ray", "ray")
     if workers is not None and workers < 1:
@@ -126,40 +138,80 @@ def matte_shot_with_ray(
         matte=shot.matte.absolute(),
         preview=shot.preview and shot.preview.absolute(),
     )
-    connected = ray.is_initialized()
-    if not connected:
-        found = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])}
-        found["OMP_WAIT_POLICY"] = "PASSIVE"  # or threads of one worker spin where those of another want to work
-        ray.init(runtime_env={"env_vars": found}, log_to_driver=False, include_dashboard=False)
-    crew: list[Any] = []
     try:
-        crew = hire(ray, shot, recipe, workers)
-        keys = set(ray.get([worker.key.remote() for worker in crew]))
-        if len(keys) > 1:
-            raise InputError("the workers differ in kind of device, versions or weights, and so would their mattes")
-        with kept(begin(shot, keys.pop(), lambda frames, _: advance(frames, True), overwrite=overwrite)) as parts:
-            hand_out(ray, crew, shot, parts, advance)
-        return finish(shot, parts)
+        with cluster(ray), crew_for(ray, shot, recipe.elsewhere(), workers) as crew:
+            key = common_key(ray, crew)
+            with begun(shot, key, lambda frames, _: advance(frames, True), overwrite=overwrite) as parts:
+                try:
+                    hand_out(ray, crew, shot, parts, advance)
+                finally:
+                    dismiss(ray, crew)  # before anything is tidied up behind them
+                return finish(shot, parts)
     except ray.exceptions.RayTaskError as error:
         raise getattr(error, "cause", error) from error
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise GVMError(
+            f"Ray gave up on {shot.matte}: {reason}. The same command goes on with what is finished."
+        ) from error
+
+
+@contextmanager
+def cluster(ray: Any) -> Iterator[None]:
+    """A connection to Ray: the one there is, or one for the ``with`` block."""
+    if ray.is_initialized():
+        yield
+        return
+    environment = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])),
+        "OMP_WAIT_POLICY": "PASSIVE",  # or threads of one worker spin where those of another want to work
+    }
+    ray.init(runtime_env={"env_vars": environment}, log_to_driver=False, include_dashboard=False)
+    try:
+        yield
     finally:
-        for worker in crew:
-            ray.kill(worker)
-        if not connected:
-            ray.shutdown()
+        ray.shutdown()
 
 
-def hire(ray: Any, shot: Shot, recipe: Recipe, count: int | None) -> list[Any]:
-    """So many workers, each with its share of the cluster."""
+@contextmanager
+def crew_for(ray: Any, shot: Shot, recipe: Recipe, count: int | None) -> Iterator[list[Any]]:
+    """``count`` workers, on cards if there are any and nothing else was asked for."""
     there = ray.cluster_resources()
-    cards, processors = int(there.get("GPU", 0)), int(there.get("CPU", 1))
-    on_cards = recipe.device.type == "cuda"
+    cards, processors = int(there.get("GPU", 0)), max(int(there.get("CPU", 1)), 1)
+    on_cards = cards > 0 if recipe.device is None else recipe.device.type == "cuda"
     if on_cards and not cards:
         raise InputError("Ray knows of no card here; say --device cpu, or start its nodes where it sees them")
     count = count or (cards if on_cards else max(1, processors // CPUS_EACH))
-    needs = {"num_gpus": min(1, cards / count)} if on_cards else {"num_cpus": max(1, processors // count)}
+    share = 1 / math.ceil(count / (cards if on_cards else processors))  # of one card or processor: no worker spans two
+    if not on_cards:
+        recipe = replace(recipe, device=recipe.device or torch.device("cpu"))
+        recipe = replace(recipe, threads=recipe.threads or max(1, processors // count))
+    log.info("%d workers on %s", count, "cards" if on_cards else f"processors, with {recipe.threads} threads each")
+    needs = {"num_gpus": share} if on_cards else {"num_cpus": share}
     kind = ray.remote(Worker).options(max_restarts=DEATHS, max_task_retries=DEATHS, **needs)
-    return [kind.remote(shot, recipe) for _ in range(count)]
+    crew = [kind.remote(shot, recipe) for _ in range(count)]
+    try:
+        yield crew
+    finally:
+        dismiss(ray, crew)
+
+
+def dismiss(ray: Any, crew: list[Any]) -> None:
+    """End every worker's process."""
+    for worker in crew:
+        ray.kill(worker)
+    crew.clear()
+
+
+def common_key(ray: Any, crew: list[Any]) -> str:
+    """The name that all workers have for the run, once all of them have started."""
+    asked = [worker.key.remote() for worker in crew]
+    while len(started := ray.wait(asked, num_returns=len(asked), timeout=PATIENCE)[0]) < len(asked):
+        log.info("%d of %d workers have started; waiting for room in the cluster", len(started), len(asked))
+    keys = set(ray.get(asked))
+    if len(keys) > 1:
+        raise InputError("the workers differ in kind of device, versions or weights, and so would their mattes")
+    return keys.pop()
 
 
 def hand_out(ray: Any, crew: list[Any], shot: Shot, parts: Parts, advance: Count) -> None:

@@ -25,6 +25,7 @@ from .errors import MediaError, NoSuchFrameError
 from .frames import Clip
 from .media import MEDIA_SUFFIXES, FrameReader, open_frames
 from .media.ahead import ahead, behind
+from .media.claim import claimed
 from .media.join import join_videos
 from .media.parts import Parts, make_room
 from .media.sequence import SequenceWriter, pictures_in
@@ -108,48 +109,71 @@ def matte_shot(
     Raises:
         MediaError: If something cannot be read or written, or is in the way.
     """
-    with kept(begin(shot, run_key(shot, pipeline), advance, overwrite=overwrite)) as parts:
+    with begun(shot, run_key(shot, pipeline), advance, overwrite=overwrite) as parts:
         for first, last in parts.missing():
             fill(shot, pipeline, parts, first, last, advance)
-    return finish(shot, parts)
-
-
-def begin(shot: Shot, key: str, advance: Advance, *, overwrite: bool = False) -> Parts:
-    """The parts that earlier runs of the same `run_key` left, none if there was none. Refuses as `refuse_taken` does."""
-    parts = Parts(parts_folder(shot, key), shot.first, shot.last)
-    if not overwrite and not (parts.folder / JOINING).exists():
-        refuse_taken(shot)
-    make_room(parts.folder.parent, LEFTOVERS, parts.folder)
-    if done := parts.count():
-        log.info("%d frames were matted before and are taken over from %s", done, parts.folder)
-        advance(done, None)
-    elif any(parts.folder.parent.glob(f"{escape(shot.matte.name)}-*")):
-        log.info(
-            "an unfinished run of %s had another input, other settings or weights; this one begins anew", shot.matte
-        )
-    return parts
+        return finish(shot, parts)
 
 
 @contextmanager
-def kept(parts: Parts) -> Iterator[Parts]:
-    """What the block finishes stays if it fails or is stopped; if it finished nothing, nothing stays."""
-    try:
-        yield parts
-    except BaseException:
-        if parts.finished():
-            log.info("what is finished is kept in %s; the same run goes on from there", parts.folder)
-        else:
-            parts.clear()
-        raise
+def begun(shot: Shot, key: str, advance: Advance, *, overwrite: bool = False) -> Iterator[Parts]:
+    """The parts that earlier runs of the same `run_key` left, none if there was none, claimed for this process.
+
+    What the block finishes stays if it fails or is stopped; if it finished nothing, nothing stays.
+
+    Raises:
+        MediaError: If another process is at it, and as `refuse_taken` does.
+    """
+    parts = Parts(parts_folder(shot, key), shot.first, shot.last)
+    with claimed(parts.folder) as mine:
+        if not mine:
+            raise MediaError(f"another process is at {shot.matte} already, with the same input and settings")
+        if not overwrite and not (parts.folder / JOINING).exists():
+            refuse_taken(shot)
+        make_room(parts.folder.parent, LEFTOVERS)
+        if done := parts.count():
+            log.info("%d frames were matted before and are taken over from %s", done, parts.folder)
+            advance(done, None)
+        elif stopped_otherwise(shot, parts.folder):
+            log.info(
+                "an unfinished run of %s had another input, range, settings or weights; this begins anew", shot.matte
+            )
+        try:
+            yield parts
+        except BaseException:
+            if parts.finished():
+                log.info("what is finished is kept in %s; the same run goes on from there", parts.folder)
+            else:
+                parts.clear()
+            raise
 
 
-def adopt(shot: Shot, pipeline: MattingPipeline) -> None:
-    """Let ``shot`` go on with what a stopped run of the same left in the same folder under another name, if one did."""
+def stopped_otherwise(shot: Shot, mine: Path) -> bool:
+    """Whether a run of the same matte but not the same facts lies there, and no process is at it."""
+    for other in mine.parent.glob(f"{escape(shot.matte.name)}-*"):
+        if other.is_dir() and other != mine and len(other.name) == len(mine.name):
+            with claimed(other) as free:
+                if free:
+                    return True
+    return False
+
+
+def adopt(shot: Shot, pipeline: MattingPipeline) -> Path:
+    """The matte to write in place of ``shot``'s, so that it goes on with what a stopped run of the same left.
+
+    A run that had not begun to put parts together is renamed; one that had must end under the name it began with.
+    """
     key = run_key(shot, pipeline)
     mine = parts_folder(shot, key)
     for other in mine.parent.glob(f"*-{key}"):
-        if not mine.exists() and not (other / JOINING).exists():
-            other.rename(mine)
+        with claimed(other) as free:
+            if not free or not other.is_dir():
+                continue
+            if (other / JOINING).exists():
+                return shot.matte.with_name(other.name.removesuffix(f"-{key}"))
+            if not mine.exists():
+                other.rename(mine)
+    return shot.matte
 
 
 def parts_folder(shot: Shot, key: str) -> Path:
@@ -183,9 +207,18 @@ def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:
     elif path.is_dir() and shot.whole and any(path.iterdir()):
         raise MediaError(f"{path} is not empty; {way_out}")
     elif path.is_dir():
-        for index in range(shot.first, shot.first + (reader.count or 0)):
+        for index in taken_indices(path, shot, reader):
             if (taken := path / f"{reader.names(index)}.png").exists():
                 raise MediaError(f"{taken} exists already; {way_out}")
+
+
+def taken_indices(folder: Path, shot: Shot, reader: FrameReader) -> Iterable[int]:
+    """The frames of ``shot`` whose pictures might be in ``folder``; what a video's header says is no limit."""
+    if shot.source.is_dir():
+        return range(shot.first, shot.first + (reader.count or 0))
+    numbers = (file.stem.rpartition(".")[2] for file in folder.glob("*.png"))
+    highest = max((int(number) for number in numbers if number.isdecimal()), default=-1)
+    return range(shot.first, (highest if shot.last is None else min(highest, shot.last)) + 1)
 
 
 def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: int | None, advance: Advance) -> None:
@@ -281,7 +314,13 @@ class PartWriter:
 
 
 def finish(shot: Shot, parts: Parts) -> int:
-    """Put finished parts together under the outputs' names, and delete them; the number of frames."""
+    """Put finished parts together under the outputs' names, and delete them; the number of frames.
+
+    Raises:
+        MediaError: If frames are missing, or something cannot be written.
+    """
+    if gaps := parts.missing():
+        raise MediaError(f"frame {gaps[0][0]} of {shot.matte} is missing; start the same run again")
     finished = parts.finished()
     (parts.folder / JOINING).touch()
     count = parts.count()
@@ -290,7 +329,7 @@ def finish(shot: Shot, parts: Parts) -> int:
         if codec_of(path) is None:
             place_pictures([part.folder / name for part in finished], path)
         else:
-            joined = path.with_name(f"{path.stem}.part{path.suffix}")
+            joined = path.with_name(f"{path.stem}.part{path.suffix}")  # under the run's claim
             source = shot.source if shot.source.is_file() else None
             try:
                 join_videos(finished, name, joined, source, whole=shot.whole)
@@ -326,9 +365,14 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
         [(name, path.suffix) for name, path in shot.outputs.items()],
         pipeline.settings,
         (pipeline.model.fingerprint, dtypes, pipeline.model.compiled),
-        (versions, device, torch.get_num_threads() if device == "cpu" else None),
+        (versions, device, torch.get_num_threads() if device == "cpu" else card_name(pipeline.host.device)),
     ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def card_name(device: torch.device) -> str | None:
+    """What kind of card computes: others round otherwise."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
 def input_facts(source: Path) -> list[tuple[str, int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class GVMMatteVideo(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="video/matte",
-                    tooltip="Name in the output folder; a number is added. Default video/matte. Takes %date% and the like.",
+                    tooltip="Name in the output folder; a number is added. Default video/matte. Takes %year% %month% %day% and the like.",
                 ),
                 io.Combo.Input(
                     "format",
@@ -155,10 +155,8 @@ class GVMMatteVideo(io.ComfyNode):
         )
         with as_file(video) as (source, there):
             first, last = within(wanted, handles, there)
-            matte = Path(folder) / f"{name}_{number:05}_{FORMATS[format]}"
-            over = matte.with_name(f"{name}_{number:05}_preview.mp4") if preview else None
-            shot = Shot(source, matte, over, first, last)
-            adopt(shot, pipeline)
+            shot = named(Path(folder) / f"{name}_{number:05}_{FORMATS[format]}", source, preview, (first, last))
+            shot = named(adopt(shot, pipeline), source, preview, (first, last))
             with open_frames(source, first, last) as frames:
                 telling = Telling(frames.count, cls.hidden.unique_id)
             matte_shot(shot, pipeline, telling)
@@ -171,6 +169,12 @@ class GVMMatteVideo(io.ComfyNode):
             InputImpl.VideoFromFile(str(shot.preview)) if shot.preview else ExecutionBlocker(None),
             ui=saved,
         )
+
+
+def named(matte: Path, source: Path, preview: bool, frames: tuple[int, int | None]) -> Shot:
+    """The shot whose matte is called ``matte``, ``NAME_NUMBER_.SUFFIX``, and its preview after it."""
+    number = matte.name.removesuffix(matte.suffix if matte.suffix in FORMATS.values() else "")
+    return Shot(source, matte, matte.with_name(f"{number}preview.mp4") if preview else None, *frames)
 
 
 class Telling:
@@ -222,7 +226,8 @@ def as_file(video: Any) -> Iterator[tuple[Path, tuple[int, int | None]]]:
     try:
         yield path, range_of(path, begin, length) if content is not None else (0, None)
     finally:
-        path.unlink()
+        with suppress(OSError):
+            path.unlink()
 
 
 def is_file(video: Any) -> bool:
@@ -244,6 +249,8 @@ def within(wanted: tuple[int, int | None], handles: int, there: tuple[int, int |
     Raises:
         InputError: If none of it is there.
     """
+    if wanted[1] is not None and wanted[1] < wanted[0]:
+        raise InputError(f"first_frame {wanted[0]} lies behind last_frame {wanted[1]}")
     first = there[0] + max(wanted[0] - handles, 0)
     ends = [there[1], None if wanted[1] is None else there[0] + wanted[1] + handles]
     last = min((end for end in ends if end is not None), default=None)

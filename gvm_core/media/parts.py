@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from pathlib import Path
 from uuid import uuid4
 
 from ..errors import MediaError
+from .claim import claimed
 
 FRAMES = 32
 """Frames of a part. Parts begin at multiples of it, whoever writes them."""
 
 TIMES = "times.json"
 STAGED = "staged-"
+LAST = ".last"
+GONE = "gone-"
+ATTEMPTS, PAUSE = 5, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,42 +110,66 @@ class Parts:
         return folder
 
     def keep(self, staged: Path, start: int, times: Sequence[int], time_base: Fraction, *, last: bool) -> None:
-        """Make a staged folder a finished part: at once, or, where another process was quicker, not at all."""
+        """Make a staged folder a finished part: at once, or, where another process was quicker, not at all.
+
+        Raises:
+            MediaError: If the disk refuses.
+        """
         kept = {"times": list(times), "time_base": time_base.as_integer_ratio()}
         (staged / TIMES).write_text(json.dumps(kept))
         name = self.folder / f"{start:08d}-{start + len(times):08d}"
-        try:
-            staged.rename(name.with_suffix(".last") if last else name)
-        except OSError:  # the same part is there already
-            shutil.rmtree(staged, ignore_errors=True)
+        marked = name.with_suffix(LAST)
+        for left in reversed(range(ATTEMPTS)):
+            if name.exists() or marked.exists():
+                shutil.rmtree(staged, ignore_errors=True)
+                return
+            try:
+                staged.rename(marked if last else name)
+                return
+            except OSError as error:
+                if not left and not name.exists() and not marked.exists():
+                    raise MediaError(f"{name} cannot be written: {error.strerror or error}") from error
+                time.sleep(PAUSE)  # a scanner may be looking at a file in it
 
     def end_at(self, count: int) -> bool:
         """Note that the video ends after ``count`` frames; whether a part ends there."""
         for part in self.finished():
             if part.stop == count:
                 if not part.last:
-                    part.folder.rename(part.folder.with_suffix(".last"))
+                    with suppress(FileNotFoundError):  # another process has noted it
+                        part.folder.rename(part.folder.with_suffix(LAST))
                 return True
         return False
 
     def clear(self) -> None:
-        """Delete the run's folder, and the one around it if nothing else is in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the run's folder: it is gone at once, though what is in it takes a moment."""
+        gone = self.folder.with_name(f"{GONE}{uuid4().hex}")
         with suppress(OSError):
-            self.folder.parent.rmdir()
+            self.folder.rename(gone)
+        for each in (gone, self.folder):
+            shutil.rmtree(each, ignore_errors=True)
 
 
-def make_room(folder: Path, size: int, keep: Path) -> None:
-    """Delete the oldest runs in ``folder``, `keep` excepted, until what is left takes at most ``size`` bytes."""
-    runs = sorted((each for each in folder.glob("*") if each.is_dir() and each != keep), key=newest)
-    total = {run: sum(file.stat().st_size for file in run.rglob("*") if file.is_file()) for run in runs}
-    for run in runs:
-        if sum(total.values()) <= size:
+def make_room(folder: Path, size: int) -> None:
+    """Delete the oldest runs in ``folder`` that no process is at, until what is left takes at most ``size`` bytes."""
+    for gone in folder.glob(f"{GONE}*"):
+        shutil.rmtree(gone, ignore_errors=True)
+    runs = [(measured(run), run) for run in folder.glob("*") if run.is_dir()]
+    total = sum(taken for (_, taken), _ in runs)
+    for (_, taken), run in sorted(runs):
+        if total <= size:
             return
-        shutil.rmtree(run, ignore_errors=True)
-        del total[run]
+        with claimed(run) as mine:
+            if mine:
+                shutil.rmtree(run, ignore_errors=True)
+                total -= taken
 
 
-def newest(folder: Path) -> float:
-    """When anything in ``folder`` last changed."""
-    return max((each.stat().st_mtime for each in [folder, *folder.rglob("*")]), default=0.0)
+def measured(folder: Path) -> tuple[float, int]:
+    """When anything in ``folder`` last changed, and how many bytes are in it, as far as others leave it alone."""
+    changed, taken = 0.0, 0
+    for each in folder.rglob("*"):
+        with suppress(OSError):
+            known = each.stat()
+            changed, taken = max(changed, known.st_mtime), taken + known.st_size
+    return changed, taken

@@ -105,10 +105,17 @@ class VideoReader:
     @property
     def count(self) -> int | None:
         """How many frames will come, if the file says; a guess for progress bars only."""
-        total = self.stream.frames or None
+        total = self.stream.frames or self.guessed_count()
         if self.last is not None and total is not None:
             total = min(total, self.last + 1)
         return None if total is None else max(total - self.first, 0)
+
+    def guessed_count(self) -> int | None:
+        """Frames by duration and rate, where the file does not count them."""
+        import av
+
+        seconds = self.container.duration / av.time_base if self.container.duration else None
+        return None if seconds is None else max(round(seconds * self.rate), 1)
 
     def __iter__(self) -> Iterator[Tensor]:
         from av.error import FFmpegError
@@ -221,11 +228,11 @@ def frames_between(path: Path, begin: float, end: float | None = None) -> tuple[
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            packets = [packet for packet in container.demux(stream) if packet.dts is not None and not packet.is_discard]
+            unit = Fraction(stream.time_base or 1)
+            shown = (packet for packet in container.demux(stream) if packet.dts is not None and not packet.is_discard)
+            times = array("q", sorted(packet.dts if packet.pts is None else packet.pts for packet in shown))
     except (FFmpegError, OSError, IndexError) as error:
         raise MediaError(f"{path} cannot be read as a video: {error}") from error
-    unit = Fraction(stream.time_base or 1)
-    times = sorted(packet.dts if packet.pts is None else packet.pts for packet in packets)
     first = bisect_left(times, int(begin / unit))
     last = None if end is None else bisect_left(times, int(end / unit)) - 1
     if first == len(times) or (last is not None and last < first):

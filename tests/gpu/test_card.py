@@ -15,7 +15,9 @@ import bench_card
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="mattes on a card are NOT tested: there is no CUDA device"),
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="mattes on a card are NOT tested: there is no CUDA device"
+    ),
 ]
 
 

@@ -53,14 +53,13 @@ class Crew:
     """Watches the crew that is hired, by their processes."""
 
     def __init__(self, monkeypatch):
-        self.pids, hire = [], farm.hire
+        self.pids, common_key = [], farm.common_key
 
-        def watched(ray, *arguments):
-            crew = hire(ray, *arguments)
+        def watched(ray, crew):
             self.pids = ray.get([worker.__ray_call__.remote(lambda _: os.getpid()) for worker in crew])
-            return crew
+            return common_key(ray, crew)
 
-        monkeypatch.setattr(farm, "hire", watched)
+        monkeypatch.setattr(farm, "common_key", watched)
 
     def kill_one_when(self, happened):
         def wait():

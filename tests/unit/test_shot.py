@@ -3,6 +3,7 @@
 import os
 import shutil
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -13,9 +14,12 @@ from hypothesis import strategies as st
 from support import moving_clip, read_levels, write_film, write_picture, write_tiny_model, write_video
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
+from gvm_core import shot as shot_module
 from gvm_core.errors import MediaError
 from gvm_core.frames import Clip
 from gvm_core.media import open_frames
+from gvm_core.media import parts as parts_module
+from gvm_core.media.claim import claimed
 from gvm_core.media.parts import FRAMES, Parts, make_room
 from gvm_core.media.sequence import png16
 from gvm_core.media.spool import spool
@@ -292,10 +296,12 @@ def test_stopped_runs_are_kept_within_a_limit(tmp_path):
         (tmp_path / name / "file").write_bytes(bytes(1000))
         os.utime(tmp_path / name / "file", (10**9 - age, 10**9 - age))
         os.utime(tmp_path / name, (10**9 - age, 10**9 - age))
-    make_room(tmp_path, 2500, keep=tmp_path / "none")
+    (tmp_path / "gone-halfway").mkdir()
+    make_room(tmp_path, 2500)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "older"]
-    make_room(tmp_path, 0, keep=tmp_path / "older")
-    assert [p.name for p in tmp_path.iterdir()] == ["older"]
+    with claimed(tmp_path / "older"):
+        make_room(tmp_path, 0)
+        assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["older"], "another process is at that one"
 
 
 @given(
@@ -388,7 +394,92 @@ def test_a_stopped_run_is_gone_on_with_under_another_name(tmp_path, pipeline):
     counted = []
     with pytest.raises(KeyboardInterrupt):
         matte_shot(stopped, pipeline, stop)
-    adopt(named, pipeline)
+    assert adopt(named, pipeline) == named.matte
     taken_over = []
     matte_shot(named, pipeline, lambda frames, alpha: taken_over.append(frames) if alpha is None else None)
     assert taken_over == [32] and named.matte.exists() and not stopped.matte.exists()
+
+
+def test_a_run_stopped_while_it_was_put_together_ends_under_its_own_name(tmp_path, pipeline, monkeypatch):
+    source = write_film(tmp_path / "film.mp4", [1001 * i for i in range(40)])
+    stopped, named = (Shot(source, tmp_path / f"a_0000{i}_.mkv", tmp_path / f"a_0000{i}_preview.mp4") for i in (1, 2))
+    join = shot_module.join_videos
+
+    def full(finished, name, path, *rest, **more):
+        if path.suffix == ".mp4":
+            raise MediaError("the disk is full")
+        join(finished, name, path, *rest, **more)
+
+    monkeypatch.setattr(shot_module, "join_videos", full)
+    with pytest.raises(MediaError, match="full"):
+        matte_shot(stopped, pipeline)
+    assert stopped.matte.exists() and not stopped.preview.exists()
+    monkeypatch.undo()
+    assert adopt(named, pipeline) == stopped.matte
+    taken_over = []
+    matte_shot(stopped, pipeline, lambda frames, alpha: taken_over.append(frames) if alpha is None else None)
+    assert taken_over == [40] and stopped.preview.exists()
+
+
+def test_a_part_that_the_disk_refuses_is_an_error_not_a_hole(tmp_path, long_film, pipeline, monkeypatch):
+    rename = Path.rename
+
+    def refuse(self, target):
+        if "00000032-" in str(target):
+            raise PermissionError(13, "a scanner is looking at it")
+        return rename(self, target)
+
+    monkeypatch.setattr(parts_module, "PAUSE", 0)
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(MediaError, match="cannot be written: a scanner"):
+        matte_shot(Shot(long_film, tmp_path / "m.mkv"), pipeline)
+    assert not (tmp_path / "m.mkv").exists()
+
+
+def test_a_hole_is_never_joined_over(tmp_path, video):
+    shot = Shot(video, tmp_path / "m.mkv")
+    parts = Parts(tmp_path / PARTS_FOLDER / "run")
+    parts.keep(parts.stage(), FRAMES, range(FRAMES), Fraction(1, 24), last=True)
+    with pytest.raises(MediaError, match=r"frame 0 of .* is missing"):
+        finish(shot, parts)
+    assert not shot.matte.exists()
+
+
+def test_a_second_process_at_the_same_run_is_refused_and_disturbs_nothing(tmp_path, long_film, pipeline):
+    shot, tried = Shot(long_film, tmp_path / "m.mkv"), []
+
+    def again(frames, alpha):
+        if not tried:
+            tried.append(1)
+            with pytest.raises(MediaError, match="another process is at"):
+                matte_shot(shot, pipeline)
+
+    count = matte_shot(shot, pipeline, again)
+    assert tried and len(read_levels(shot.matte)) == count
+
+
+def test_a_run_killed_while_it_tidied_up_leaves_nothing_that_counts(tmp_path, long_film, pipeline, monkeypatch):
+    shot = Shot(long_film, tmp_path / "m.mkv")
+
+    def killed(*_, **__):
+        raise Stopped
+
+    monkeypatch.setattr(parts_module.shutil, "rmtree", killed)
+    with pytest.raises(Stopped):
+        matte_shot(shot, pipeline)
+    monkeypatch.undo()
+    taken_over = []
+    matte_shot(shot, pipeline, lambda frames, alpha: taken_over.append(alpha is None), overwrite=True)
+    assert not any(taken_over) and not (tmp_path / PARTS_FOLDER).exists()
+
+
+def test_pictures_are_safe_where_the_video_does_not_say_how_many_frames_it_has(tmp_path, pipeline):
+    source = write_video(tmp_path / "clip.mkv", moving_clip(12), "ffv1", "gbrp16le")
+    shot = Shot(source, tmp_path / "pictures", first=2, last=7)
+    assert matte_shot(shot, pipeline) == 6
+    before = contents(shot.matte)
+    for first, last in ((2, 7), (7, None), (0, 2)):
+        with pytest.raises(MediaError, match="exists already"):
+            matte_shot(Shot(source, shot.matte, first=first, last=last), pipeline)
+    assert contents(shot.matte) == before
+    assert matte_shot(Shot(source, shot.matte, first=8), pipeline) == 4
