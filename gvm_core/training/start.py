@@ -64,7 +64,7 @@ def widen(
 ) -> tuple[MattingUNet, TemporalVAE, dict[str, dict]]:
     """The same networks over latents of ``channels`` channels: the first as before, the others new and not yet heeded.
 
-    The VAE's pictures and the first channels of the UNet's latents stay what they were, exactly.
+    The VAE's pictures and the first channels of the UNet's latents stay what they were, to rounding.
 
     Args:
         unet: Of a matting model.

@@ -267,7 +267,7 @@ def test_stable_video_diffusions_own_weights_are_a_start(tmp_path):
     assert networks[2].unet["block_out_channels"] == TINY_UNET["block_out_channels"]
 
 
-def test_widened_latents_begin_as_the_same_networks_exactly(tiny_folder):
+def test_widened_latents_begin_as_the_same_networks(tiny_folder):
     config = TrainingConfig(start=str(tiny_folder), stages=(stage(),))
     unet, vae, _ = starting_networks(config)
     wide_unet, wide_vae, widened = starting_networks(replace(config, latent_channels=7))
@@ -275,11 +275,15 @@ def test_widened_latents_begin_as_the_same_networks_exactly(tiny_folder):
     images = moving_clip(3, 16, 24)[None] * 2 - 1
     with torch.no_grad():
         latents, wide = (network.encode(images[0])[None] for network in (vae, wide_vae))
-        assert wide.shape[2] == 7 and torch.equal(wide[:, :, :4], latents)
+        assert wide.shape[2] == 7
+        torch.testing.assert_close(wide[:, :, :4], latents, rtol=0, atol=1e-5)
         assert wide[:, :, 4:].abs().amax(dim=(0, 1, 3, 4)).min() > 0, "new channels see something"
-        assert torch.equal(wide_vae.decode(wide), vae.decode(latents))
+        torch.testing.assert_close(wide_vae.decode(wide), vae.decode(latents), rtol=0, atol=2e-5)
+        # The same numbers for both: a random UNet makes much of the last bits that two encoders differ in.
+        wide[:, :, :4] = latents
         known, wide_known = (torch.cat([torch.zeros_like(each), each], dim=2) for each in (latents, wide))
-        assert torch.equal(wide_unet(wide_known, torch.tensor(999))[:, :, :4], unet(known, torch.tensor(999)))
+        first = wide_unet(wide_known, torch.tensor(999))[:, :, :4]
+        torch.testing.assert_close(first, unet(known, torch.tensor(999)), rtol=0, atol=2e-5)
 
 
 def test_latents_do_not_shrink(tiny_folder):
