@@ -62,7 +62,8 @@ def main() -> None:
         for images, truth in clips:
             fit, frames = pipeline.fit(images)
             latents = list(pipeline.encode(frames))
-            alpha = torch.cat([part.data for part in pipeline.finish(arrange(pipeline, latents), fit)])
+            refined = pipeline.refine(arrange(pipeline, latents), iter(images), fit)
+            alpha = torch.cat([part.data for part in pipeline.finish(refined)])
             difference = alpha - truth
             change = difference.diff(dim=0).abs().mean(dim=(1, 2, 3))
             at = plan.joins(options.frames) | decode_plan.joins(options.frames)

@@ -160,6 +160,12 @@ def add_picture_options(command: argparse.ArgumentParser) -> None:
         "--short-edge", type=edge, help="scale the shorter side to this; 'own' keeps it (default: as suits the model)"
     )
     command.add_argument("--max-edge", type=edge, help="then limit the longer side to this, or 'own'")
+    command.add_argument(
+        "--refine",
+        type=int,
+        metavar="PIXELS",
+        help="bring edges to where the frames have them, looking so far around; 0 for none (default: as suits the model)",
+    )
     command.add_argument("--device", help="cpu, cuda, mps, ... (default: the fastest)")
     command.add_argument("--precision", choices=["auto", *PRECISIONS], default="auto")
 
@@ -191,6 +197,7 @@ def run_matte(options: argparse.Namespace) -> None:
     config = model_config(options.model)
     settings = MatteSettings(
         plan=WindowPlan(options.window, options.overlap),
+        refine=options.refine,
         noise=options.noise,
         steps=options.steps,
         seed=options.seed,
@@ -298,9 +305,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
         plan=WindowPlan(options.window, options.overlap),
         short_edge=options.short_edge or None,
         max_edge=options.max_edge or None,
+        refine=options.refine,
     )
     described = what | {"window": options.window, "overlap": options.overlap, "precision": str(dtype).partition(".")[2]}
     described |= {"short_edge": options.short_edge, "max_edge": options.max_edge}
+    described |= {"refine": options.refine}
     host = TorchHost(device)
     makers = {spec: partial(model_contestant, spec, settings, dtype, host, own_size=own_size) for spec in models}
     makers |= {name: partial(BASELINES.__getitem__, name) for name in options.baseline}
@@ -372,7 +381,7 @@ def run_label(options: argparse.Namespace) -> None:
     if not masks:
         device, dtype = place(options)
         model = load_model(options.model, dtype)
-        settings = MatteSettings(plan=WindowPlan(options.window, options.overlap))
+        settings = MatteSettings(plan=WindowPlan(options.window, options.overlap), refine=options.refine)
         labeller = model_labeller(model, sized(settings, options, model.config), TorchHost(device))
     for number, path in enumerate(wanted):
         with ExitStack() as stack:

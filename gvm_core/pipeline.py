@@ -1,4 +1,4 @@
-"""The method, in order: fit, encode, denoise, decode, join. Start reading here.
+"""The method, in order: fit, encode, denoise, decode, refine, finish. Start reading here.
 
 Knows the order of the stages and asks its host for device and memory; nothing of files or ComfyUI.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from itertools import accumulate, chain
+from itertools import accumulate, chain, count, islice
 
 import torch
 from torch import Tensor
@@ -19,16 +20,19 @@ from .host.base import Host, Network
 from .host.torch_host import TorchHost
 from .models.layerwise import BY_ROWS, IN_HOST_MEMORY, Slicing
 from .models.weights import MattingModel
+from .post import guided
 from .post.resize import Fit
 from .sampling import denoise_from_noise, denoise_from_zeros, frame_noise
 from .settings import MatteSettings
 from .ways import Choice, Way
-from .windows import crossfade, cut, gather
+from .windows import around, crossfade, cut, gather
 
 log = logging.getLogger(__name__)
 
 PIXELS_AT_ONCE = 2**20
 """Small frames go through the VAE's layers over space several at a time, up to this many pixels."""
+BYTES_REFINING = 300
+"""Peak of memory while refining, for each pixel: some eighty numbers."""
 ROWS_AT_ONCE = 2**19
 """The decoder's layers over time take so many rows of all frames at once that they are this many pixels."""
 
@@ -79,10 +83,12 @@ class MattingPipeline:
             InputError: For frames that are not as above, naming the frame.
             GVMError: If the result is not finite even in float32.
         """
-        fit, clips = self.fit(frames, first)
+        waiting: deque[Tensor] = deque()  # frames whose mattes are on their way
+        fit, clips = self.fit(remember(frames, waiting), first)
         image_latents = self.encode(clips)
         alpha_latents = self.denoise(image_latents)
-        yield from self.finish(self.decode(alpha_latents), fit)
+        alpha = self.decode(alpha_latents)
+        yield from self.finish(self.refine(alpha, (waiting.popleft() for _ in count()), fit))
 
     def context(self, first: int, last: int | None) -> tuple[int, int | None]:
         """The frames that the mattes of ``first`` to ``last`` depend on, themselves included.
@@ -90,9 +96,10 @@ class MattingPipeline:
         `stream` over these, with this first index, gives the range the same mattes as a run over the whole video.
         """
         unet, decoder = self.settings.plan, self.settings.decoder_plan
-        begin = unet.context(decoder.context(first, first)[0], first)[0]
+        earliest = max(first - self.margin, 0)
+        begin = unet.context(decoder.context(earliest, earliest)[0], earliest)[0]
         aligned = begin - begin % math.lcm(unet.stride, decoder.stride)
-        end = None if last is None else unet.context(0, decoder.context(0, last)[1])[1]
+        end = None if last is None else unet.context(0, decoder.context(0, last + self.margin)[1])[1]
         return aligned, end
 
     def fit(self, frames: Iterable[Tensor], first: int = 0) -> tuple[Fit, Iterator[Clip]]:
@@ -181,11 +188,72 @@ class MattingPipeline:
         ways = [sliced(slicing) for slicing in (quick, BY_ROWS, IN_HOST_MEMORY)]
         return window.replace(self.call("decoding", vae, ways, window.data, window.start))
 
-    def finish(self, clips: Iterable[Clip], fit: Fit) -> Iterator[Clip]:
-        """Back to the frames' own size, clamped to 0..1, thresholds applied if any were asked for, reported."""
+    def refine(self, clips: Iterable[Clip], frames: Iterator[Tensor], fit: Fit) -> Iterator[Clip]:
+        """Unclamped alpha ``[T, 1, H, W]`` of the network's size to unclamped alpha of the frames' own.
+
+        Args:
+            clips: From `decode`.
+            frames: The frames ``[3, H, W]`` these clips belong to.
+            fit: How they were scaled and padded.
+        """
+        radius = self.radius(fit)
+        if not radius:
+            for clip in clips:
+                deque(islice(frames, len(clip)), maxlen=0)  # not needed
+                yield clip.replace(fit.restore(clip.data))
+            return
+        asking: deque[Tensor] = deque()
+
+        def with_frames(clip: Clip) -> Clip:
+            originals = taken(frames, len(clip))
+            asking.extend(originals)
+            small = torch.cat([fit.fit(original) for original in originals])
+            return clip.replace(torch.cat([small, clip.data.clamp(0, 1)], dim=1))
+
+        for window, new in around(map(with_frames, clips), self.margin):
+            functions = self.alpha_by_colour(window, radius)[new]
+            parts = functions.data.split(1)
+            alpha = [guided.asked(fit.restore(part), asking.popleft()) for part in parts]  # full size: one at a time
+            yield functions.replace(torch.cat(alpha))
+
+    @property
+    def margin(self) -> int:
+        """Frames on either side of a frame that refining it looks at: none in windows of one frame."""
+        return guided.AROUND if self.settings.plan.length > 1 and self.settings.refine != 0 else 0
+
+    def radius(self, fit: Fit) -> int:
+        """How far around a pixel of the network's picture refining looks; 0 for not at all."""
+        suited = max(self.model.config.refine, int(min(fit.scaled) < min(fit.source)))
+        return suited if self.settings.refine is None else self.settings.refine
+
+    def alpha_by_colour(self, window: Clip, radius: int) -> Clip:
+        """Of frames and their alpha ``[T, 4, H, W]``, alpha as a function of colour at each pixel ``[T, 4, H, W]``."""
+        frames, height, width = len(window), *window.data.shape[-2:]
+
+        def banded(name: str, pixels: int) -> Way:
+            rows = max(1, pixels // (frames * width))
+
+            def run(data: Tensor) -> Tensor:
+                bands = []
+                for top in range(0, height, rows):
+                    first = max(top - 2 * radius, 0)
+                    band = data[:, :, first : top + rows + 2 * radius].to(self.host.device)
+                    found = guided.alpha_by_colour(band[:, :3], band[:, 3:], radius, neighbours=self.margin > 0)
+                    bands.append(found[:, :, top - first : top - first + rows].cpu())
+                return torch.cat(bands, dim=2)
+
+            return Way(name, frames * width * min(rows + 4 * radius, height) * BYTES_REFINING, run)
+
+        self.host.check_cancelled()
+        ways = [banded("as planned", PIXELS_AT_ONCE), banded("in bands", PIXELS_AT_ONCE // 16)]
+        choice = self.choices.setdefault("refining", Choice("refining", self.host))
+        return window.replace(choice.attempt(None, ways, window.start, lambda way: way.run(window.data)))
+
+    def finish(self, clips: Iterable[Clip]) -> Iterator[Clip]:
+        """Clamped to 0..1, thresholds applied if any were asked for, reported."""
         low, high = self.settings.low, self.settings.high
         for clip in clips:
-            alpha = fit.restore(clip.data).clamp(0, 1)
+            alpha = clip.data.clamp(0, 1)
             alpha = alpha.masked_fill(alpha <= low, 0) if low > 0 else alpha
             alpha = alpha.masked_fill(alpha >= high, 1) if high < 1 else alpha
             finished = clip.replace(alpha)
@@ -224,6 +292,18 @@ class MattingPipeline:
         if not result.isfinite().all():
             raise GVMError(f"{name}, even in float32. The weights or the LoRA are damaged, or do not belong together.")
         return result
+
+
+def remember(frames: Iterable[Tensor], waiting: deque[Tensor]) -> Iterator[Tensor]:
+    """Pass ``frames`` on and leave each in ``waiting`` as well."""
+    for frame in frames:
+        waiting.append(frame)
+        yield frame
+
+
+def taken(frames: Iterator[Tensor], number: int) -> list[Tensor]:
+    """The next ``number`` frames as clips of one, ``[1, 3, H, W]``, float32 on the CPU."""
+    return [frame.detach().float().cpu()[None] for frame in islice(frames, number)]
 
 
 def as_clips(frames: Iterable[Tensor], first: int = 0) -> Iterator[Clip]:

@@ -9,6 +9,8 @@ from .errors import InputError
 from .windows import WindowPlan
 
 Noise = Literal["zeros", "gaussian"]
+FARTHEST = 32
+"""The largest `MatteSettings.refine`: squares of 65 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,9 @@ class MatteSettings:
         short_edge: Scale frames so that their shorter side has this many pixels; ``None`` keeps their own size.
         max_edge: Then shrink, if need be, so that the longer side has at most this many; ``None`` sets no limit.
         pad_multiple: Frames are padded by reflection to a multiple of this many pixels, and cropped back.
+        refine: Bring edges to where the frames have them, with pixels this far around counting (see `post.guided`), in
+            pixels of what the network saw. 0 leaves mattes alone; ``None`` takes what suits the model, and 1 at least
+            where frames were shrunk for the network.
         noise: ``"zeros"`` is the released one-step mode. ``"gaussian"`` starts from noise and takes `steps` Euler
             steps; experimental, since the released weights were not made for it.
         steps: Network calls per window.
@@ -42,6 +47,7 @@ class MatteSettings:
     short_edge: int | None = None
     max_edge: int | None = None
     pad_multiple: int = 32
+    refine: int | None = None
     noise: Noise = "zeros"
     steps: int = 1
     seed: int = 0
@@ -77,6 +83,10 @@ class MatteSettings:
             edge = getattr(self, name)
             if edge is not None and edge < 8:
                 raise InputError(f"{name} must be at least 8 pixels, or None for the frames' own size, got {edge}")
+        if self.refine is not None and not 0 <= self.refine <= FARTHEST:
+            raise InputError(
+                f"refine must be 0 to {FARTHEST} pixels, or None for what suits the model, got {self.refine}"
+            )
         if self.pad_multiple < 1:
             raise InputError(f"pad_multiple must be at least 1, got {self.pad_multiple}")
         if self.noise not in ("zeros", "gaussian"):

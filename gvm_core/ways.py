@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -45,11 +46,13 @@ class Choice:
         self.stage, self.host = stage, host
         self.refused = 0
 
-    def attempt(self, network: Network, ways: Sequence[Way], start: int, call: Callable[[Way], Tensor]) -> Tensor:
+    def attempt(
+        self, network: Network | None, ways: Sequence[Way], start: int, call: Callable[[Way], Tensor]
+    ) -> Tensor:
         """``call`` with the first of ``ways``, quickest first, that fits; with the next after running out of memory.
 
         Args:
-            network: To be resident while it is called.
+            network: To be resident while it is called; None where the stage has none.
             ways: Not empty; always as many, in the same order.
             start: Frame at which the input begins, for the log.
             call: Computes in a given way.
@@ -62,7 +65,7 @@ class Choice:
         index = max(self.refused, next(fits, len(ways) - 1))
         while True:
             try:
-                with self.host.resident(network, ways[index].room):
+                with self.host.resident(network, ways[index].room) if network else nullcontext():
                     return call(ways[index])
             except Exception as error:
                 if not is_out_of_memory(error):

@@ -108,6 +108,28 @@ def cut(clips: Iterable[Clip], plan: WindowPlan) -> Iterator[Clip]:
         yield held
 
 
+def around(clips: Iterable[Clip], margin: int) -> Iterator[tuple[Clip, slice]]:
+    """Gapless clips with ``margin`` frames more on either side, as far as there are any, and the span that is new.
+
+    Example:
+        >>> clips = (Clip(torch.zeros(2, 1, 1, 1), i) for i in (0, 2, 4))
+        >>> [(clip.start, clip.stop, new.start, new.stop) for clip, new in around(clips, 1)]
+        [(0, 2, 0, 1), (0, 4, 1, 3), (2, 6, 3, 5), (4, 6, 5, 6)]
+    """
+    held: Clip | None = None
+    done = 0
+    for clip in clips:
+        done = clip.start if held is None else done
+        held = clip if held is None else join(held, clip)
+        ready = max(held.stop - margin, done)
+        if ready > done:
+            yield held, slice(done, ready)
+            done = ready
+        held = held[max(done - margin, held.start) :] if margin else None
+    if held is not None:
+        yield held, slice(done, held.stop)
+
+
 def crossfade(windows: Iterable[Clip]) -> Iterator[Clip]:
     """Join overlapping windows into gapless clips, each frame once and in order.
 

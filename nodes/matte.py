@@ -11,12 +11,13 @@ from torch import Tensor
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
 from ..gvm_core.models.weights import ModelConfig
 from ..gvm_core.pipeline import MattingPipeline
-from ..gvm_core.settings import MatteSettings
+from ..gvm_core.settings import FARTHEST, MatteSettings
 from ..gvm_core.windows import WindowPlan
 from .sockets import GVMModel, schema, to_frames, to_mask
 
 DEFAULTS = MatteSettings()
 
+AS_SUITS = -1
 SUITED, OWN, CUSTOM = "as suits the model", "as the frames are", "custom"
 
 
@@ -117,6 +118,29 @@ def noise_inputs() -> list[Any]:
     ]
 
 
+def refine_input() -> Any:
+    """The widget of `MatteSettings.refine`."""
+    return io.Int.Input(
+        "refine",
+        default=AS_SUITS,
+        min=AS_SUITS,
+        max=FARTHEST,
+        optional=True,
+        tooltip=(
+            "Bring edges to where the frames have them: how far around, in pixels of what the network saw, pixels are "
+            "looked at. Frames that were shrunk for the network get hair back that it never saw.\n"
+            "-1: what suits the model (gvm: 1 where frames are shrunk, else 0). 0: leave the matte as the network made "
+            "it.\nDefault -1. Rule of thumb: raise it if edges are soft, to 4 at most; too much draws the background's "
+            "texture into the matte."
+        ),
+    )
+
+
+def suited_or(refine: int) -> int | None:
+    """The setting that the widget stands for."""
+    return None if refine == AS_SUITS else refine
+
+
 def edges(resolution: str, short_edge: int, max_edge: int, config: ModelConfig) -> dict[str, int | None]:
     """The size settings that the widgets stand for."""
     chosen = {SUITED: (config.short_edge, config.max_edge), OWN: (None, None), CUSTOM: (short_edge, max_edge)}
@@ -145,6 +169,7 @@ class GVMMatte(io.ComfyNode):
                 *window_inputs(),
                 *resolution_inputs(),
                 *noise_inputs(),
+                refine_input(),
             ],
             outputs=[io.Mask.Output(display_name="mask", tooltip="Soft alpha for every frame, 1 = subject.")],
             hidden=[io.Hidden.unique_id],
@@ -163,6 +188,7 @@ class GVMMatte(io.ComfyNode):
         noise: Any,
         steps: int,
         seed: int,
+        refine: int = AS_SUITS,
     ) -> io.NodeOutput:
         """Widgets to settings, frames through the pipeline, alpha to a MASK."""
         settings = MatteSettings(
@@ -171,6 +197,7 @@ class GVMMatte(io.ComfyNode):
             noise=noise,
             steps=steps,
             seed=seed,
+            refine=suited_or(refine),
         )
         frames = to_frames(images)
         host = ComfyHost(model, FrameBar(len(frames), cls.hidden.unique_id))

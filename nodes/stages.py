@@ -9,12 +9,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..gvm_core.errors import InputError
 from ..gvm_core.frames import Clip
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
 from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.settings import MatteSettings
 from ..gvm_core.windows import WindowPlan
-from .matte import DEFAULTS, edges, noise_inputs, resolution_inputs, window_inputs
+from .matte import AS_SUITS, DEFAULTS, edges, noise_inputs, refine_input, resolution_inputs, suited_or, window_inputs
 from .sockets import GVMAlphaLatents, GVMLatents, GVMModel, Latents, schema, to_frames, to_mask
 
 
@@ -104,16 +105,38 @@ class GVMDecode(io.ComfyNode):
                 GVMModel.Input("model", tooltip="The model that made the latents."),
                 GVMAlphaLatents.Input("alpha_latents", tooltip="From GVM Denoise."),
                 *window_inputs(DEFAULTS.decoder_plan),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="The frames that were encoded. With them, edges are refined as on GVM Matte.",
+                ),
+                refine_input(),
             ],
             outputs=[io.Mask.Output(display_name="mask", tooltip="Soft alpha for every frame, 1 = subject.")],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model: HostedModel, alpha_latents: Latents, window: int, overlap: int) -> io.NodeOutput:
-        """Decode, restore, clamp."""
-        settings = MatteSettings(decode_plan=WindowPlan(window, overlap))
+    def execute(
+        cls,
+        model: HostedModel,
+        alpha_latents: Latents,
+        window: int,
+        overlap: int,
+        images: Tensor | None = None,
+        refine: int = AS_SUITS,
+    ) -> io.NodeOutput:
+        """Decode, refine by the frames if they are given, clamp."""
+        settings = MatteSettings(
+            decode_plan=WindowPlan(window, overlap), refine=0 if images is None else suited_or(refine)
+        )
+        if images is not None and images.shape[:3] != (len(alpha_latents.clip), *alpha_latents.fit.source):
+            raise InputError(
+                f"images holds {list(images.shape[:3])} (frames, height, width), the latents were made of "
+                f"{[len(alpha_latents.clip), *alpha_latents.fit.source]}: connect the frames that were encoded"
+            )
         host = ComfyHost(model, FrameBar(len(alpha_latents.clip), cls.hidden.unique_id))
         pipeline = MattingPipeline(model.model, settings, host)
-        alpha = collected(pipeline.finish(pipeline.decode([alpha_latents.clip]), alpha_latents.fit))
-        return io.NodeOutput(to_mask(alpha.data))
+        frames = iter(() if images is None else to_frames(images))
+        alpha = pipeline.refine(pipeline.decode([alpha_latents.clip]), frames, alpha_latents.fit)
+        return io.NodeOutput(to_mask(collected(pipeline.finish(alpha)).data))

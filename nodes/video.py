@@ -26,7 +26,7 @@ from ..gvm_core.progress import Progress
 from ..gvm_core.settings import MatteSettings
 from ..gvm_core.shot import Shot, adopt, matte_shot
 from ..gvm_core.windows import WindowPlan
-from .matte import edges, noise_inputs, resolution_inputs, window_inputs
+from .matte import AS_SUITS, edges, noise_inputs, refine_input, resolution_inputs, suited_or, window_inputs
 from .sockets import GVMModel, schema
 
 FORMATS = {"ProRes 4444 (.mov)": ".mov", "lossless (.mkv)": ".mkv", "H.264 (.mp4)": ".mp4", "16-bit PNGs": ""}
@@ -107,6 +107,7 @@ class GVMMatteVideo(io.ComfyNode):
                 *window_inputs(),
                 *resolution_inputs(),
                 *noise_inputs(),
+                refine_input(),
             ],
             outputs=[
                 io.Video.Output(
@@ -139,6 +140,7 @@ class GVMMatteVideo(io.ComfyNode):
         noise: Any,
         steps: int,
         seed: int,
+        refine: int = AS_SUITS,
     ) -> io.NodeOutput:
         """Widgets to a shot and settings, the shot to files, their names to sockets."""
         settings = MatteSettings(
@@ -147,6 +149,7 @@ class GVMMatteVideo(io.ComfyNode):
             noise=noise,
             steps=steps,
             seed=seed,
+            refine=suited_or(refine),
         )
         pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
         wanted = (first_frame, None if last_frame == TO_THE_END else last_frame)

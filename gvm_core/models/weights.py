@@ -19,7 +19,7 @@ from .vae import TemporalVAE
 
 DEMO_FOLDER = Path(__file__).parent / "demo"
 ADVICE = "gvm.json"
-"""Beside the published folders: the sizes a model works best at, where they are not the released model's."""
+"""Beside the published folders: the sizes a model works best at, and more, where that is not the released model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class ModelConfig:
         scheduler: The published ``scheduler_config.json``, empty where there is none.
         short_edge: Shorter side of the frames it works best on, in pixels.
         max_edge: Longer side it should not exceed.
+        refine: How far its edges are off, in pixels: the `MatteSettings.refine` that suits it at any size.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ModelConfig:
     scheduler: dict[str, Any]
     short_edge: int = 720
     max_edge: int = 1024
+    refine: int = 0
 
 
 @dataclass

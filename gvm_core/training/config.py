@@ -103,7 +103,7 @@ class TrainingConfig:
         unet: The UNet's configuration, in the published layout; None takes the start's.
         vae: The VAE's, likewise.
         start: ``"scratch"``, or a model folder to begin from: the released weights, or SVD's own.
-        sizes: The frames' size written beside the model as advice; None takes the start's.
+        sizes: The frames' size, and how far edges are off, written beside the model as advice; None takes the start's.
         latent_channels: Widen the start's latents to this many channels, for a stage that teaches the VAE to use them;
             None leaves them.
     """
