@@ -363,7 +363,7 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
         input_facts(shot.source),
         (shot.first, shot.last),
         [(name, path.suffix) for name, path in shot.outputs.items()],
-        pipeline.settings,
+        (pipeline.settings, pipeline.model.config.refine),
         (pipeline.model.fingerprint, dtypes, pipeline.model.compiled),
         (versions, device, torch.get_num_threads() if device == "cpu" else card_name(pipeline.host.device)),
     ]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gvm_core.errors import InputError
 from gvm_core.frames import Clip
-from gvm_core.windows import WindowPlan, crossfade, cut, gather
+from gvm_core.windows import WindowPlan, around, crossfade, cut, gather
 
 
 @st.composite
@@ -97,3 +97,15 @@ def test_an_impossible_overlap_is_refused_with_its_numbers(length, overlap):
 def test_a_gap_between_clips_is_noticed():
     with pytest.raises(InputError, match="does not follow"):
         list(cut([Clip(torch.zeros(2, 1, 1, 1), 0), Clip(torch.zeros(2, 1, 1, 1), 3)], WindowPlan(4, 1)))
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(0, 3), st.integers(0, 9))
+def test_every_frame_comes_once_with_as_many_neighbours_as_there_are(lengths, margin, first):
+    starts = [first + sum(lengths[:i]) for i in range(len(lengths))]
+    stop, seen = first + sum(lengths), []
+    clips = (Clip(torch.zeros(length, 1, 1, 1), start) for length, start in zip(lengths, starts, strict=True))
+    for clip, new in around(clips, margin):
+        seen += range(new.start, new.stop)
+        assert clip.start <= max(new.start - margin, first) and clip.stop >= min(new.stop + margin, stop)
+        assert len(clip) <= max(lengths) + 3 * margin
+    assert seen == list(range(first, stop))
