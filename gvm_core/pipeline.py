@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 
 PIXELS_AT_ONCE = 2**20
 """Small frames go through the VAE's layers over space several at a time, up to this many pixels."""
-BYTES_REFINING = 300
+PIXELS_REFINED = 2**18
+"""Refining takes so many rows of a window that they are this many pixels."""
+BYTES_REFINING = 640
 """Peak of memory while refining, for each pixel: some eighty numbers."""
 ROWS_AT_ONCE = 2**19
 """The decoder's layers over time take so many rows of all frames at once that they are this many pixels."""
@@ -229,6 +231,7 @@ class MattingPipeline:
     def alpha_by_colour(self, window: Clip, radius: int) -> Clip:
         """Of frames and their alpha ``[T, 4, H, W]``, alpha as a function of colour at each pixel ``[T, 4, H, W]``."""
         frames, height, width = len(window), *window.data.shape[-2:]
+        device = self.host.device if self.host.device.type == "cuda" else torch.device("cpu")  # others lack float64
 
         def banded(name: str, pixels: int) -> Way:
             rows = max(1, pixels // (frames * width))
@@ -237,7 +240,7 @@ class MattingPipeline:
                 bands = []
                 for top in range(0, height, rows):
                     first = max(top - 2 * radius, 0)
-                    band = data[:, :, first : top + rows + 2 * radius].to(self.host.device)
+                    band = data[:, :, first : top + rows + 2 * radius].to(device)
                     found = guided.alpha_by_colour(band[:, :3], band[:, 3:], radius, neighbours=self.margin > 0)
                     bands.append(found[:, :, top - first : top - first + rows].cpu())
                 return torch.cat(bands, dim=2)
@@ -245,7 +248,7 @@ class MattingPipeline:
             return Way(name, frames * width * min(rows + 4 * radius, height) * BYTES_REFINING, run)
 
         self.host.check_cancelled()
-        ways = [banded("as planned", PIXELS_AT_ONCE), banded("in bands", PIXELS_AT_ONCE // 16)]
+        ways = [banded("as planned", PIXELS_REFINED), banded("in thin bands", PIXELS_REFINED // 16)]
         choice = self.choices.setdefault("refining", Choice("refining", self.host))
         return window.replace(choice.attempt(None, ways, window.start, lambda way: way.run(window.data)))
 

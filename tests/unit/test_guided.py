@@ -40,7 +40,7 @@ def test_every_pixels_function_is_the_weighted_ridge_regression_of_its_neighbour
         near = [slice(max(place - reach, 0), place + reach + 1) for place, reach in ((t, 1), (y, radius), (x, radius))]
         mean = fits[near[0], :, near[1], near[2]].mean(dim=(0, 2, 3))
         found = guided.alpha_by_colour(frames, alpha, radius)[t, :, y, x]
-        torch.testing.assert_close(found.double(), mean, rtol=2e-3, atol=2e-3)
+        torch.testing.assert_close(found.double(), mean, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
@@ -93,6 +93,14 @@ def test_no_picture_gives_wild_values(seed, frames, height, width, radius, data)
 def test_inside_and_outside_stay_exactly_as_they_are(level, frames, radius):
     alpha = torch.full((frames, 1, 12, 15), level)
     assert (refined(moving_clip(frames, 12, 15), alpha, radius) - level).abs().max() < 1e-5
+
+
+def test_rounding_of_the_rough_matte_stays_rounding():
+    frame = Scene(7, (96, 96), "easy").frame(0)
+    rough = F.avg_pool2d(frame.alpha[None], 5, 1, 2)
+    shaken = rough + 1e-5 * torch.randn(rough.shape, generator=torch.Generator().manual_seed(0))
+    one, other = (refined(frame.image[None], matte, 2) for matte in (rough, shaken))
+    assert (one - other).abs().max() < 1e-4 and (one - other).std() < 1e-5
 
 
 def test_what_lies_far_away_in_place_or_time_changes_nothing():
@@ -169,7 +177,7 @@ def test_edges_are_the_same_in_thin_bands_and_after_the_device_ran_out_of_memory
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return original(*arguments, **options)
 
-    monkeypatch.setattr("gvm_core.pipeline.PIXELS_AT_ONCE", 16 * 6 * 32 * 3)
+    monkeypatch.setattr("gvm_core.pipeline.PIXELS_REFINED", 16 * 6 * 32 * 3)
     monkeypatch.setattr(guided, "alpha_by_colour", out_of_memory)
     alpha = pipeline(tiny_model, refine=3).matte(clip)
     assert (alpha - wanted).abs().max() < 2e-5

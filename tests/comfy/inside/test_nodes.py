@@ -109,6 +109,29 @@ def test_the_three_stages_are_the_one_node(run, tiny):
     assert torch.equal(mask, run("GVMMatte", model=tiny, images=batch, **size))
 
 
+def test_edges_are_refined_by_the_frames_as_in_the_core(run, tiny, core):
+    batch = images(9)
+    shrunk = {"resolution": "custom", "short_edge": 32, "max_edge": 32}
+    model = core("models.weights").load_model(tiny.model.config.folder)
+    host, settings = core("host.torch_host").TorchHost("cpu"), core("settings").MatteSettings
+    masks = {}
+    for refine, setting in ((-1, None), (0, 0), (3, 3)):
+        masks[refine] = run("GVMMatte", model=tiny, images=batch, refine=refine, **shrunk)
+        chosen = settings(short_edge=32, max_edge=32, refine=setting)
+        alpha = core("pipeline").MattingPipeline(model, chosen, host).matte(batch.movedim(-1, 1))
+        assert (masks[refine] - alpha[:, 0]).abs().max() < 2e-5
+    assert (masks[-1] - masks[0]).abs().max() > 1e-3 and (masks[3] - masks[0]).abs().max() > 1e-3
+
+    latents = run("GVMEncode", model=tiny, images=batch, **shrunk)
+    alpha_latents = run("GVMDenoise", model=tiny, latents=latents)
+    decoded = {"model": tiny, "alpha_latents": alpha_latents}
+    assert torch.equal(run("GVMDecode", **decoded, images=batch), masks[-1])
+    assert torch.equal(run("GVMDecode", **decoded, images=batch, refine=3), masks[3])
+    assert torch.equal(run("GVMDecode", **decoded), masks[0])
+    with pytest.raises(Exception, match="connect the frames that were encoded"):
+        run("GVMDecode", **decoded, images=batch[:4])
+
+
 def test_the_bundled_demo_mattes(run):
     mask = run("GVMMatte", model=run("GVMLoadModel", model="demo"), images=images(3, 64, 64))
     assert mask.shape == (3, 64, 64)
