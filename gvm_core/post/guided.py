@@ -12,7 +12,9 @@ from torch import Tensor
 
 AROUND = 2
 """How many frames each way the functions of a frame depend on, where neighbours count."""
-EPSILON = 1e-5
+EPSILON = 1e-4
+"""The variance of colour below which a place counts as flat: more than the noise of clean footage, which would else
+become grain in the matte."""
 LEAST_TRUST = 0.03
 
 
