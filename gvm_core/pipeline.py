@@ -225,7 +225,8 @@ class MattingPipeline:
 
     def radius(self, fit: Fit) -> int:
         """How far around a pixel of the network's picture refining looks; 0 for not at all."""
-        suited = max(self.model.config.refine, int(min(fit.scaled) < min(fit.source)))
+        shrunk = 1.25 * min(fit.scaled) <= min(fit.source)  # below that refining takes as much as it gives
+        suited = max(self.model.config.refine, int(shrunk))
         return suited if self.settings.refine is None else self.settings.refine
 
     def alpha_by_colour(self, window: Clip, radius: int) -> Clip:

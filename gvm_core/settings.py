@@ -26,7 +26,7 @@ class MatteSettings:
         pad_multiple: Frames are padded by reflection to a multiple of this many pixels, and cropped back.
         refine: Bring edges to where the frames have them, with pixels this far around counting (see `post.guided`), in
             pixels of what the network saw. 0 leaves mattes alone; ``None`` takes what suits the model, and 1 at least
-            where frames were shrunk for the network.
+            where frames were shrunk to four fifths or less for the network (``benchmarks/bench_refine.py``).
         noise: ``"zeros"`` is the released one-step mode. ``"gaussian"`` starts from noise and takes `steps` Euler
             steps; experimental, since the released weights were not made for it.
         steps: Network calls per window.

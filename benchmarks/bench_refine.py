@@ -1,0 +1,61 @@
+"""What refining edges brings, by how much frames were shrunk, for a network that makes no mistakes at its size.
+
+The truth of drawn clips, shrunk and brought back to the frames' size, stands for such a network: what is missing then is
+what shrinking took. Prints one line of JSON for each factor: MAD, MAD where the truth is soft, dtSSD, before and after.
+
+    python benchmarks/bench_refine.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from gvm_core.evaluation.cases import synthetic_cases
+from gvm_core.metrics import dtssd, mad, soft_mad
+from gvm_core.post.guided import alpha_by_colour, asked
+from gvm_core.post.resize import resize
+
+
+def main() -> None:
+    """Draw, shrink, bring back both ways, score."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=4, help="of the easy and of the medium tier")
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--size", type=int, default=384)
+    parser.add_argument("--radius", type=int, default=1)
+    options = parser.parse_args()
+    cases = synthetic_cases(("easy", "medium"), options.clips, 0, options.size, options.frames)
+    clips = [tuple(torch.stack(layer) for layer in zip(*case.open(), strict=True)) for case in cases]
+    full = (options.size, options.size)
+    for factor in (1.0, 1.25, 1.5, 2.0, 3.0, 4.0):
+        small = (round(options.size / factor), round(options.size / factor))
+        scores: dict[str, list[Tensor]] = {"before": [], "after": []}
+        for frames, truth in clips:
+            seen = resize(truth, small)
+            functions = resize(alpha_by_colour(resize(frames, small), seen, options.radius), full)
+            for name, matte in (("before", resize(seen, full)), ("after", asked(functions, frames))):
+                matte = matte.clamp(0, 1)
+                parts = [mad(matte, truth), soft_mad(matte, truth), dtssd(matte, truth)[1:]]
+                scores[name].append(torch.stack([part.nanmean() for part in parts]))
+        means = {name: torch.stack(rows).mean(dim=0).tolist() for name, rows in scores.items()}
+        rounded = {
+            name: dict(zip(("mad", "soft_mad", "dtssd"), map(nice, row), strict=True)) for name, row in means.items()
+        }
+        print(json.dumps({"shrunk": factor, **rounded}), flush=True)
+
+
+def nice(value: float) -> float:
+    """Two digits behind the point."""
+    return round(value, 2)
+
+
+if __name__ == "__main__":
+    main()
