@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gvm_core.evaluation.cases import synthetic_cases
 from gvm_core.metrics import dtssd, mad, soft_mad
-from gvm_core.post.guided import alpha_by_colour, asked
+from gvm_core.post.guided import alpha_by_colour, alpha_of
 from gvm_core.post.resize import resize
 
 
@@ -41,7 +41,7 @@ def main() -> None:
         for frames, truth in clips:
             seen = resize(truth, small)
             functions = resize(alpha_by_colour(resize(frames, small), seen, options.radius), full)
-            for name, matte in (("before", resize(seen, full)), ("after", asked(functions, frames))):
+            for name, matte in (("before", resize(seen, full)), ("after", alpha_of(functions, frames))):
                 matte = matte.clamp(0, 1)
                 parts = [mad(matte, truth), soft_mad(matte, truth), dtssd(matte, truth)[1:]]
                 scores[name].append(torch.stack([part.nanmean() for part in parts]))

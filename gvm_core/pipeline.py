@@ -75,7 +75,8 @@ class MattingPipeline:
         """Matte a stream of frames of any length, holding a few windows of it at most.
 
         Args:
-            frames: ``[3, H, W]`` each, sRGB 0..1 (values beyond pass), float, all of one size, at least one.
+            frames: ``[3, H, W]`` each, sRGB 0..1 (values beyond pass), float, all of one size, at least one. Each must
+                stay as it is until its matte has come.
             first: Index of the first frame in the video it comes from.
 
         Yields:
@@ -85,8 +86,8 @@ class MattingPipeline:
             InputError: For frames that are not as above, naming the frame.
             GVMError: If the result is not finite even in float32.
         """
-        waiting: deque[Tensor] = deque()  # frames whose mattes are on their way
-        fit, clips = self.fit(remember(frames, waiting), first)
+        waiting: deque[Tensor] = deque()  # frames whose mattes are on their way, if these are to be refined
+        fit, clips = self.fit(frames, first, waiting)
         image_latents = self.encode(clips)
         alpha_latents = self.denoise(image_latents)
         alpha = self.decode(alpha_latents)
@@ -104,15 +105,33 @@ class MattingPipeline:
         end = None if last is None else unet.context(0, decoder.context(0, last + self.margin)[1])[1]
         return aligned, end
 
-    def fit(self, frames: Iterable[Tensor], first: int = 0) -> tuple[Fit, Iterator[Clip]]:
-        """Check the frames, and scale and pad them for the network: how, and the clips ``[T, 3, H, W]`` that result."""
+    def fit(
+        self, frames: Iterable[Tensor], first: int = 0, waiting: deque[Tensor] | None = None
+    ) -> tuple[Fit, Iterator[Clip]]:
+        """Check the frames, and scale and pad them for the network.
+
+        Args:
+            frames: As for `stream`.
+            first: Likewise.
+            waiting: Receives the frames ``[3, H, W]``, float32 on the CPU, as they go by, where `refine` will ask for them.
+
+        Returns:
+            How they are scaled and padded, and the clips ``[T, 3, H, W]`` that result.
+        """
         clips = as_clips(frames, first)
         opening = next(clips)
         settings, (height, width) = self.settings, opening.data.shape[-2:]
         if settings.pad_multiple % self.model.vae.factor:
             raise InputError(f"pad_multiple must be a multiple of {self.model.vae.factor}, as this model's VAE demands")
         fit = Fit.plan((height, width), settings.short_edge, settings.max_edge, settings.pad_multiple)
-        return fit, (clip.replace(fit.fit(clip.data)) for clip in chain([opening], clips))
+        kept = waiting if self.radius(fit) else None
+
+        def fitted(clip: Clip) -> Clip:
+            if kept is not None:
+                kept.extend(clip.data)
+            return clip.replace(fit.fit(clip.data))
+
+        return fit, map(fitted, chain([opening], clips))
 
     def encode(self, clips: Iterable[Clip]) -> Iterator[Clip]:
         """Images ``[T, 3, H, W]`` in 0..1 to image latents ``[T, 4, h, w]``, each frame once and by itself."""
@@ -195,27 +214,27 @@ class MattingPipeline:
 
         Args:
             clips: From `decode`.
-            frames: The frames ``[3, H, W]`` these clips belong to.
+            frames: The frames ``[3, H, W]`` these clips belong to, float32 on the CPU; not touched without a `radius`.
             fit: How they were scaled and padded.
         """
         radius = self.radius(fit)
         if not radius:
-            for clip in clips:
-                deque(islice(frames, len(clip)), maxlen=0)  # not needed
-                yield clip.replace(fit.restore(clip.data))
+            yield from (clip.replace(fit.restore(clip.data)) for clip in clips)
             return
         asking: deque[Tensor] = deque()
 
         def with_frames(clip: Clip) -> Clip:
-            originals = taken(frames, len(clip))
+            originals = list(islice(frames, len(clip)))
             asking.extend(originals)
-            small = torch.cat([fit.fit(original) for original in originals])
+            small = torch.cat([fit.fit(original[None].clamp(0, 1)) for original in originals])
             return clip.replace(torch.cat([small, clip.data.clamp(0, 1)], dim=1))
 
         for window, new in around(map(with_frames, clips), self.margin):
             functions = self.alpha_by_colour(window, radius)[new]
             parts = functions.data.split(1)
-            alpha = [guided.asked(fit.restore(part), asking.popleft()) for part in parts]  # full size: one at a time
+            alpha = [
+                guided.alpha_of(fit.restore(part), asking.popleft()[None]) for part in parts
+            ]  # full size: one at a time
             yield functions.replace(torch.cat(alpha))
 
     @property
@@ -225,21 +244,23 @@ class MattingPipeline:
 
     def radius(self, fit: Fit) -> int:
         """How far around a pixel of the network's picture refining looks; 0 for not at all."""
-        shrunk = 1.25 * min(fit.scaled) <= min(fit.source)  # below that refining takes as much as it gives
+        shrunk = 1.25 * max(fit.scaled) <= max(fit.source)  # below that refining takes as much as it gives
         suited = max(self.model.config.refine, int(shrunk))
         return suited if self.settings.refine is None else self.settings.refine
 
     def alpha_by_colour(self, window: Clip, radius: int) -> Clip:
         """Of frames and their alpha ``[T, 4, H, W]``, alpha as a function of colour at each pixel ``[T, 4, H, W]``."""
         frames, height, width = len(window), *window.data.shape[-2:]
-        device = self.host.device if self.host.device.type == "cuda" else torch.device("cpu")  # others lack float64
+        processor = torch.device("cpu")
+        quickest = self.host.device if self.host.device.type == "cuda" else processor  # other devices lack float64
 
-        def banded(name: str, pixels: int) -> Way:
+        def banded(name: str, pixels: int, device: torch.device) -> Way:
             rows = max(1, pixels // (frames * width))
 
             def run(data: Tensor) -> Tensor:
                 bands = []
                 for top in range(0, height, rows):
+                    self.host.check_cancelled()
                     first = max(top - 2 * radius, 0)
                     band = data[:, :, first : top + rows + 2 * radius].to(device)
                     found = guided.alpha_by_colour(band[:, :3], band[:, 3:], radius, neighbours=self.margin > 0)
@@ -248,8 +269,11 @@ class MattingPipeline:
 
             return Way(name, frames * width * min(rows + 4 * radius, height) * BYTES_REFINING, run)
 
-        self.host.check_cancelled()
-        ways = [banded("as planned", PIXELS_REFINED), banded("in thin bands", PIXELS_REFINED // 16)]
+        ways = [
+            banded("as planned", PIXELS_REFINED, quickest),
+            banded("in thin bands", PIXELS_REFINED // 16, quickest),
+            banded("in thin bands on the processor", PIXELS_REFINED // 16, processor),
+        ]
         choice = self.choices.setdefault("refining", Choice("refining", self.host))
         return window.replace(choice.attempt(None, ways, window.start, lambda way: way.run(window.data)))
 
@@ -296,18 +320,6 @@ class MattingPipeline:
         if not result.isfinite().all():
             raise GVMError(f"{name}, even in float32. The weights or the LoRA are damaged, or do not belong together.")
         return result
-
-
-def remember(frames: Iterable[Tensor], waiting: deque[Tensor]) -> Iterator[Tensor]:
-    """Pass ``frames`` on and leave each in ``waiting`` as well."""
-    for frame in frames:
-        waiting.append(frame)
-        yield frame
-
-
-def taken(frames: Iterator[Tensor], number: int) -> list[Tensor]:
-    """The next ``number`` frames as clips of one, ``[1, 3, H, W]``, float32 on the CPU."""
-    return [frame.detach().float().cpu()[None] for frame in islice(frames, number)]
 
 
 def as_clips(frames: Iterable[Tensor], first: int = 0) -> Iterator[Clip]:

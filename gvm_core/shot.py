@@ -263,7 +263,7 @@ class PartWriter:
         self.staged: Path | None = None
         self.writers: dict[str, VideoWriter | SequenceWriter] = {}
         self.opened = ExitStack()  # the writers of the part in hand
-        self.second = ExitStack()  # the source once more, for previews: frames are not held until their mattes come
+        self.second = ExitStack()  # the source once more, for previews
         self.originals: Iterator[Tensor] = iter(())
         if shot.preview is not None:
             self.originals = iter(self.second.enter_context(open_frames(shot.source, first)))

@@ -26,7 +26,7 @@ class Way:
     Attributes:
         name: For the log, after "going on".
         room: Bytes of activations it needs, about.
-        run: From the stage's input to its output, both on the host's device.
+        run: From the stage's input to its output, where the stage wants them.
     """
 
     name: str

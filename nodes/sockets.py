@@ -14,6 +14,7 @@ from torch import Tensor
 from ..gvm_core.errors import InputError
 from ..gvm_core.frames import Clip
 from ..gvm_core.post.resize import Fit
+from ..gvm_core.windows import WindowPlan
 
 GVMModel = io.Custom("GVM_MODEL")
 GVMLatents = io.Custom("GVM_LATENTS")
@@ -29,10 +30,12 @@ class Latents:
     Attributes:
         clip: ``[T, 4, h, w]``.
         fit: How the frames were scaled and padded.
+        plan: The windows in which they were denoised, once they were.
     """
 
     clip: Clip
     fit: Fit
+    plan: WindowPlan = WindowPlan()
 
 
 def schema(**fields: Any) -> io.Schema:

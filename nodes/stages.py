@@ -12,7 +12,7 @@ from torch import Tensor
 from ..gvm_core.errors import InputError
 from ..gvm_core.frames import Clip
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
-from ..gvm_core.pipeline import MattingPipeline
+from ..gvm_core.pipeline import MattingPipeline, as_clips
 from ..gvm_core.settings import MatteSettings
 from ..gvm_core.windows import WindowPlan
 from .matte import AS_SUITS, DEFAULTS, edges, noise_inputs, refine_input, resolution_inputs, suited_or, window_inputs
@@ -88,7 +88,7 @@ class GVMDenoise(io.ComfyNode):
         settings = MatteSettings(plan=WindowPlan(window, overlap), noise=noise, steps=steps, seed=seed)
         bar = FrameBar(len(latents.clip), cls.hidden.unique_id)
         pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
-        return io.NodeOutput(Latents(collected(pipeline.denoise([latents.clip]), bar), latents.fit))
+        return io.NodeOutput(Latents(collected(pipeline.denoise([latents.clip]), bar), latents.fit, settings.plan))
 
 
 class GVMDecode(io.ComfyNode):
@@ -137,6 +137,6 @@ class GVMDecode(io.ComfyNode):
             )
         host = ComfyHost(model, FrameBar(len(alpha_latents.clip), cls.hidden.unique_id))
         pipeline = MattingPipeline(model.model, settings, host)
-        frames = iter(() if images is None else to_frames(images))
+        frames = (clip.data[0] for clip in as_clips(() if images is None else to_frames(images)))
         alpha = pipeline.refine(pipeline.decode([alpha_latents.clip]), frames, alpha_latents.fit)
         return io.NodeOutput(to_mask(collected(pipeline.finish(alpha)).data))

@@ -39,7 +39,7 @@ def alpha_by_colour(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: b
         >>> frames = torch.zeros(1, 3, 1, 8)
         >>> frames[..., 4:] = 1  # a sharp edge, and a matte with a vague idea of it
         >>> matte = torch.linspace(0, 1, 8).expand(1, 1, 1, 8)
-        >>> sharper = asked(alpha_by_colour(frames, matte, 3), frames)
+        >>> sharper = alpha_of(alpha_by_colour(frames, matte, 3), frames)
         >>> [f"{float(value):.2f}" for value in (*matte[0, 0, 0, 3:5], *sharper[0, 0, 0, 3:5])]
         ['0.43', '0.57', '0.18', '0.82']
     """
@@ -53,7 +53,7 @@ def alpha_by_colour(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: b
     return local_mean(torch.cat([slope, offset], dim=1), radius, neighbours=neighbours).float()
 
 
-def asked(functions: Tensor, frames: Tensor) -> Tensor:
+def alpha_of(functions: Tensor, frames: Tensor) -> Tensor:
     """Unclamped alpha ``[T, 1, H, W]`` that ``functions`` ``[T, 4, H, W]`` give for the colours of ``frames``."""
     slope, offset = functions.split((3, 1), dim=1)
     return (slope * frames.clamp(0, 1)).sum(dim=1, keepdim=True) + offset

@@ -1,5 +1,7 @@
 """Edges brought to where the frames have them: what a user loses here is hair."""
 
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,7 @@ from gvm_core.training.studio.scene import Scene
 
 
 def refined(frames, alpha, radius, **options):
-    return guided.asked(guided.alpha_by_colour(frames, alpha, radius, **options), frames)
+    return guided.alpha_of(guided.alpha_by_colour(frames, alpha, radius, **options), frames)
 
 
 def shrunk(frames, factor):
@@ -55,7 +57,7 @@ def test_strands_over_a_plain_background_come_back_though_the_network_saw_a_blur
     functions = F.interpolate(guided.alpha_by_colour(seen, vague, 8), (48, 48), mode="bilinear")
     blurred = F.interpolate(vague, (48, 48), mode="bilinear")
     soft = (truth > 0.05) & (truth < 0.95)
-    before, after = ((matte - truth).abs()[soft].mean() for matte in (blurred, guided.asked(functions, frames)))
+    before, after = ((matte - truth).abs()[soft].mean() for matte in (blurred, guided.alpha_of(functions, frames)))
     assert after < 0.5 * before
 
 
@@ -69,7 +71,7 @@ def test_a_perfect_small_matte_of_a_drawn_person_comes_back_nearer_to_its_strand
         matte.clamp(0, 1) - truth
         for matte in (
             F.interpolate(small, (192, 192), mode="bilinear"),
-            guided.asked(F.interpolate(functions, (192, 192), mode="bilinear"), frames),
+            guided.alpha_of(F.interpolate(functions, (192, 192), mode="bilinear"), frames),
         )
     )
     assert better.abs()[soft].mean() < 0.75 * plain.abs()[soft].mean()
@@ -151,7 +153,7 @@ def test_refining_uses_the_frames_each_matte_belongs_to(tiny_model):
     rough = pipeline(tiny_model, refine=0)
     small = torch.cat([part.data for part in rough.decode(rough.denoise(rough.encode(rough.fit(clip)[1])))])
     functions = guided.alpha_by_colour(fit.fit(clip), small.clamp(0, 1), 3)
-    wanted = guided.asked(fit.restore(functions), clip).clamp(0, 1)
+    wanted = guided.alpha_of(fit.restore(functions), clip).clamp(0, 1)
     assert (pipeline(tiny_model, refine=3).matte(clip) - wanted).abs().max() < 1e-5
 
 
@@ -195,10 +197,45 @@ def test_windows_of_one_frame_mean_every_frame_by_itself(tiny_model):
 def test_pictures_brighter_than_white_are_refined_like_white(tiny_model):
     clip = moving_clip(3, 48, 64) + 0.7
     functions = guided.alpha_by_colour(clip, torch.rand(3, 1, 48, 64), 2)
-    assert torch.equal(guided.asked(functions, clip), guided.asked(functions, clip.clamp(0, 1)))
+    assert torch.equal(guided.alpha_of(functions, clip), guided.alpha_of(functions, clip.clamp(0, 1)))
 
 
 @pytest.mark.parametrize("value", [-1, 33])
 def test_a_radius_that_makes_no_sense_is_refused(value):
     with pytest.raises(InputError, match="refine must be 0 to 32 pixels"):
         MatteSettings(refine=value)
+
+
+@pytest.mark.parametrize(("refine", "least", "most"), [(0, 0, 4), (None, 8, 20)])
+def test_full_frames_are_held_only_to_refine_and_then_for_a_few_windows(tiny_model, refine, least, most):
+    run, held = pipeline(tiny_model, refine=refine), []
+
+    def frames():
+        alive = []
+        for frame in moving_clip(60, 48, 64):
+            pixels = frame.numpy().copy()
+            alive.append(weakref.ref(pixels))
+            copy = torch.from_numpy(pixels)  # which keeps the pixels as long as anything does
+            del pixels
+            yield copy
+            del copy
+            held.append(sum(reference() is not None for reference in alive))
+
+    run.matte(frames())
+    assert least <= max(held) <= most
+
+
+def test_on_a_card_without_room_the_processor_refines(tiny_model, monkeypatch, caplog):
+    clip = moving_clip(5, 48, 64)
+    wanted, run = pipeline(tiny_model, refine=3).matte(clip), pipeline(tiny_model, refine=3)
+    original, calls = guided.alpha_by_colour, []
+
+    def full(*arguments, **options):
+        calls.append(1)
+        if len(calls) < 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(guided, "alpha_by_colour", full)
+    assert (run.matte(clip) - wanted).abs().max() < 2e-5
+    assert "going on in thin bands on the processor" in caplog.text

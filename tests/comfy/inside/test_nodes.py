@@ -130,6 +130,10 @@ def test_edges_are_refined_by_the_frames_as_in_the_core(run, tiny, core):
     assert torch.equal(run("GVMDecode", **decoded), masks[0])
     with pytest.raises(Exception, match="connect the frames that were encoded"):
         run("GVMDecode", **decoded, images=batch[:4])
+    alone = {"window": 1, "overlap": 0}
+    stills = run("GVMDenoise", model=tiny, latents=latents, **alone)
+    mask = run("GVMDecode", model=tiny, alpha_latents=stills, images=batch, **alone)
+    assert torch.equal(mask, run("GVMMatte", model=tiny, images=batch, **alone, **shrunk))
 
 
 def test_the_bundled_demo_mattes(run):
