@@ -128,7 +128,9 @@ class GVMDecode(io.ComfyNode):
     ) -> io.NodeOutput:
         """Decode, refine by the frames if they are given, clamp."""
         settings = MatteSettings(
-            decode_plan=WindowPlan(window, overlap), refine=0 if images is None else suited_or(refine)
+            plan=alpha_latents.plan,
+            decode_plan=WindowPlan(window, overlap),
+            refine=0 if images is None else suited_or(refine),
         )
         if images is not None and images.shape[:3] != (len(alpha_latents.clip), *alpha_latents.fit.source):
             raise InputError(
