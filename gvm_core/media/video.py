@@ -51,11 +51,15 @@ class Codec:
 
 
 CODECS = {
-    ".mp4": Codec("libx264", "yuv420p", "yuv444p", {"crf": "12", "preset": "medium", "bf": "0"}),
+    ".mp4": Codec("libx264", "yuv420p", "yuv444p", {"crf": "12", "preset": "medium", "bf": "0", "mbtree": "0"}),
     ".mov": Codec("prores_ks", "yuv444p10le", "yuv444p10le", {"profile": "4444", "vendor": "apl0"}, ".mov"),
     ".mkv": Codec("ffv1", "gray16le", "gray16le", {"level": "3"}),
 }
-"""What each suffix means: small and playable anywhere (8 bits), for editors (10 bits), lossless (16 bits)."""
+"""What each suffix means: small and playable anywhere (8 bits), for editors (10 bits), lossless (16 bits).
+
+x264's tree of macroblocks is off: with it the same small frames (48x32, 96x64) came out as other bytes in one of twenty
+runs on a busy machine, and a run that was stopped must go on to the same bytes.
+"""
 
 COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 
