@@ -12,16 +12,18 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gvm_core.evaluation.cases import synthetic_cases
-from gvm_core.metrics import dtssd, mad, soft_mad
+from gvm_core.metrics import MatteScorer
 from gvm_core.post.guided import alpha_by_colour, alpha_of
 from gvm_core.post.resize import resize
+
+MEASURES = ("mad", "soft_mad", "dtssd")
 
 
 def main() -> None:
@@ -37,24 +39,19 @@ def main() -> None:
     full = (options.size, options.size)
     for factor in (1.0, 1.25, 1.5, 2.0, 3.0, 4.0):
         small = (round(options.size / factor), round(options.size / factor))
-        scores: dict[str, list[Tensor]] = {"before": [], "after": []}
+        scores: dict[str, list[dict[str, float]]] = {"before": [], "after": []}
         for frames, truth in clips:
             seen = resize(truth, small)
             functions = resize(alpha_by_colour(resize(frames, small), seen, options.radius), full)
             for name, matte in (("before", resize(seen, full)), ("after", alpha_of(functions, frames))):
-                matte = matte.clamp(0, 1)
-                parts = [mad(matte, truth), soft_mad(matte, truth), dtssd(matte, truth)[1:]]
-                scores[name].append(torch.stack([part.nanmean() for part in parts]))
-        means = {name: torch.stack(rows).mean(dim=0).tolist() for name, rows in scores.items()}
-        rounded = {
-            name: dict(zip(("mad", "soft_mad", "dtssd"), map(nice, row), strict=True)) for name, row in means.items()
+                scorer = MatteScorer()
+                scorer.add(matte.clamp(0, 1), truth)
+                scores[name].append(scorer.score().as_dict())
+        means = {
+            name: {measure: round(fmean(row[measure] for row in rows), 2) for measure in MEASURES}
+            for name, rows in scores.items()
         }
-        print(json.dumps({"shrunk": factor, **rounded}), flush=True)
-
-
-def nice(value: float) -> float:
-    """Two digits behind the point."""
-    return round(value, 2)
+        print(json.dumps({"shrunk": factor, **means}), flush=True)
 
 
 if __name__ == "__main__":

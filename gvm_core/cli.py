@@ -308,8 +308,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         refine=options.refine,
     )
     described = what | {"window": options.window, "overlap": options.overlap, "precision": str(dtype).partition(".")[2]}
-    described |= {"short_edge": options.short_edge, "max_edge": options.max_edge}
-    described |= {"refine": options.refine}
+    described |= {"short_edge": options.short_edge, "max_edge": options.max_edge, "refine": options.refine}
     host = TorchHost(device)
     makers = {spec: partial(model_contestant, spec, settings, dtype, host, own_size=own_size) for spec in models}
     makers |= {name: partial(BASELINES.__getitem__, name) for name in options.baseline}

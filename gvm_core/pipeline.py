@@ -231,10 +231,8 @@ class MattingPipeline:
 
         for window, new in around(map(with_frames, clips), self.margin):
             functions = self.alpha_by_colour(window, radius)[new]
-            parts = functions.data.split(1)
-            alpha = [
-                guided.alpha_of(fit.restore(part), asking.popleft()[None]) for part in parts
-            ]  # full size: one at a time
+            each = functions.data.split(1)  # frame by frame, since these are four channels of the frames' own size
+            alpha = [guided.alpha_of(fit.restore(one), asking.popleft()[None]) for one in each]
             yield functions.replace(torch.cat(alpha))
 
     @property

@@ -129,8 +129,8 @@ def refine_input() -> Any:
         tooltip=(
             "Bring edges to where the frames have them: how far around, in pixels of what the network saw, pixels are "
             "looked at. Frames that were shrunk for the network get hair back that it never saw.\n"
-            "-1: what suits the model (gvm: 1 where frames are shrunk to four fifths or less). 0: leave the matte as the network made "
-            "it.\nDefault -1. Rule of thumb: raise it if edges are soft, to 4 at most; too much draws the background's "
+            "-1: what suits the model (gvm: 1 where frames are shrunk to four fifths or less). 0: leave the matte as "
+            "the network made it.\nDefault -1. Rule of thumb: raise it if edges are soft, to 4 at most; too much draws the background's "
             "texture into the matte."
         ),
     )

@@ -2,7 +2,8 @@
 
 A matte is made at the network's size. Around each of its pixels alpha is taken for a linear function of colour, which
 is what compositing makes it wherever subject and background have one colour each; the functions are fitted there, and
-asked at the frames' own size. So hair comes back that the network never saw.
+asked at the frames' own size. So hair comes back that the network never saw. Knows colours and alpha; nothing of networks,
+windows or devices.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ EPSILON = 1e-4
 """The variance of colour below which a place counts as flat: more than the noise of clean footage, which would else
 become grain in the matte."""
 LEAST_TRUST = 0.03
+"""How much a pixel of alpha one half counts in a fit, beside one that is certain."""
 
 
 def alpha_by_colour(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: bool = True) -> Tensor:
