@@ -55,6 +55,11 @@ def alpha_by_colour(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: b
     return local_mean(torch.cat([slope, offset], dim=1), radius, neighbours=neighbours).float()
 
 
+def refined(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: bool = True) -> Tensor:
+    """Unclamped alpha ``[T, 1, H, W]``, refined by frames of the same size; for the rest see `alpha_by_colour`."""
+    return alpha_of(alpha_by_colour(frames, alpha.clamp(0, 1), radius, neighbours=neighbours), frames)
+
+
 def alpha_of(functions: Tensor, frames: Tensor) -> Tensor:
     """Unclamped alpha ``[T, 1, H, W]`` that ``functions`` ``[T, 4, H, W]`` give for the colours of ``frames``."""
     slope, offset = functions.split((3, 1), dim=1)

@@ -37,6 +37,8 @@ class Stage:
         losses: Weight of each loss of the UNet, of ``latent``, ``l1``, ``soft`` (L1 where alpha is neither 0 nor 1),
             ``laplacian``, ``gradient`` and ``coherence``. All but the first need the decoder, which is most of a step.
         decoded: Edge in pixels of the random square that is decoded for those; 0 decodes everything.
+        refine: How far around a pixel decoded mattes are refined by the frames before those losses, as matting will do
+            afterwards: the network then learns what refining makes the best of. 0 does not.
         rank: Of the LoRA.
         clips: Drawn clips to learn from, beside the footage that is given.
         encoded: Compose and encode so many clips beforehand and learn from them over and over; 0 composes each anew.
@@ -56,6 +58,7 @@ class Stage:
     closest: float = 0.6
     losses: dict[str, float] = field(default_factory=lambda: {"latent": 1.0})
     decoded: int = 0
+    refine: int = 0
     rank: int = 32
     clips: Clips | None = None
     encoded: int = 0
@@ -74,6 +77,8 @@ class Stage:
             raise InputError(f"{at}: there is no loss {min(unknown)!r}; there are {', '.join(LOSSES)}")
         if not self.sizes or min(self.frames, self.batch, self.steps, self.rank, *self.sizes) < 1 or self.rate <= 0:
             raise InputError(f"{at}: sizes, frames, batch, steps, rank and rate must be above 0")
+        if self.refine < 0 or (self.refine and not self.pixels):
+            raise InputError(f"{at}: refine is 0 or more pixels, and needs a loss on decoded mattes")
         if self.still and self.frames > 1:
             raise InputError(f"{at}: with still, clips have one frame, got {self.frames}")
         if self.learn == "lora" and self.network != "unet":

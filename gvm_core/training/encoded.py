@@ -17,6 +17,8 @@ from .dataset import Batch, Source
 
 log = logging.getLogger(__name__)
 
+LATENTS = ("known", "wanted")
+
 
 class EncodedBatch(NamedTuple):
     """Latents, and what they were encoded from.
@@ -24,12 +26,14 @@ class EncodedBatch(NamedTuple):
     Attributes:
         known: Latents of the pictures ``[B, T, C, h, w]``.
         wanted: Latents of the mattes, the same shape.
+        images: The pictures ``[B, T, 3, H, W]``, sRGB 0..1.
         alpha: The mattes ``[B, T, 1, H, W]``, 0..1.
         confidence: The same shape: 1 where the matte is known, 0 where it is not.
     """
 
     known: Tensor
     wanted: Tensor
+    images: Tensor
     alpha: Tensor
     confidence: Tensor
 
@@ -43,12 +47,12 @@ def encode_batch(vae: TemporalVAE, batch: Batch) -> EncodedBatch:
     """Encode a batch's pictures and mattes."""
     clips = torch.cat([batch.images, batch.alpha.expand(-1, -1, 3, -1, -1)]) * 2 - 1
     known, wanted = vae.encode(clips.flatten(0, 1)).float().unflatten(0, clips.shape[:2]).chunk(2)
-    return EncodedBatch(known, wanted, batch.alpha, batch.confidence)
+    return EncodedBatch(known, wanted, *batch)
 
 
 def checksum(vae: TemporalVAE, batch: Batch) -> int:
-    """Differs where the encoder or the clips do."""
-    value = zlib.crc32(str(vae.scaling_factor).encode())
+    """Differs where the encoder, the clips, or what is kept of them do."""
+    value = zlib.crc32(f"{vae.scaling_factor} {EncodedBatch._fields}".encode())
     for tensor in (*vae.encoder.parameters(), *vae.quant_conv.parameters(), *batch):
         value = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), value)
     return value
@@ -88,18 +92,17 @@ class EncodedClips:
     def encode(
         vae: TemporalVAE, source: Source, count: int, size: int, frames: int, seed: list[int], dtype: torch.dtype
     ) -> dict[str, np.ndarray]:
-        """Latents in half precision, mattes and confidence as bytes."""
+        """Latents in half precision, the rest as bytes."""
         device = next(vae.parameters()).device
-        collected: dict[str, list[np.ndarray]] = {"known": [], "wanted": [], "alpha": [], "confidence": []}
+        collected: dict[str, list[np.ndarray]] = {name: [] for name in EncodedBatch._fields}
         for first in range(0, count, 8):
             random = np.random.default_rng([*seed, first])
             batch = source.batch(min(8, count - first), size, frames, random).to(device)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 latents = encode_batch(vae, batch)
-            for name in ("known", "wanted"):
-                collected[name].append(getattr(latents, name).half().cpu().numpy())
-            for name in ("alpha", "confidence"):
-                collected[name].append((getattr(latents, name) * 255).round().byte().cpu().numpy())
+            for name, part in latents._asdict().items():
+                kept = part.half() if name in LATENTS else (part * 255).round().byte()
+                collected[name].append(kept.cpu().numpy())
         return {name: np.concatenate(pieces) for name, pieces in collected.items()}
 
     def batch(self, count: int, size: int, frames: int, random: np.random.Generator) -> EncodedBatch:
@@ -107,6 +110,7 @@ class EncodedClips:
         del frames
         parts = self.parts[size]
         picked = random.integers(len(parts["known"]), size=count)
-        known, wanted = (torch.from_numpy(parts[name][picked]).float() for name in ("known", "wanted"))
-        alpha, confidence = (torch.from_numpy(parts[name][picked]).float() / 255 for name in ("alpha", "confidence"))
-        return EncodedBatch(known, wanted, alpha, confidence)
+        return EncodedBatch(*(
+            torch.from_numpy(parts[name][picked]).float() / (1 if name in LATENTS else 255)
+            for name in EncodedBatch._fields
+        ))  # fmt: skip

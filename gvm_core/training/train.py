@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
+from ..post.guided import refined
 from ..sampling import LAST_TIMESTEP
 from .config import Stage, TrainingConfig
 from .dataset import Batch, Source
@@ -243,12 +244,16 @@ class Training:
             wanted, cleaned = noise - batch.wanted, noisy - sigma * predicted  # straight paths: one step leads back
         parts = {"latent": latent_loss(predicted, wanted, batch.confidence)}
         if stage.pixels:
-            cleaned, alpha, confidence = self.part(stage, cleaned, batch.alpha, batch.confidence)
-            parts |= matte_losses(self.vae.decode_alpha(cleaned).float(), alpha, confidence)
+            cleaned, images, alpha, confidence = self.part(stage, cleaned, batch.images, batch.alpha, batch.confidence)
+            mattes = self.vae.decode_alpha(cleaned).float()
+            if stage.refine:
+                pairs = zip(images, mattes, strict=True)
+                mattes = torch.stack([refined(*pair, stage.refine, neighbours=stage.frames > 1) for pair in pairs])
+            parts |= matte_losses(mattes, alpha, confidence)
         return {"loss": torch.stack([weight * parts[name] for name, weight in stage.losses.items()]).sum(), **parts}
 
     def part(self, stage: Stage, latents: Tensor, *pictures: Tensor) -> tuple[Tensor, ...]:
-        """A random square of latents ``[B, T, C, h, w]`` and the same of pictures ``[B, T, 1, H, W]``, to be decoded."""
+        """A random square of latents ``[B, T, C, h, w]`` and the same of pictures ``[B, T, ?, H, W]``, to be decoded."""
         factor = self.vae.factor
         if not stage.decoded:
             return latents, *pictures

@@ -12,12 +12,9 @@ from support import moving_clip
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import InputError
 from gvm_core.post import guided
+from gvm_core.post.guided import refined
 from gvm_core.post.resize import Fit
 from gvm_core.training.studio.scene import Scene
-
-
-def refined(frames, alpha, radius, **options):
-    return guided.alpha_of(guided.alpha_by_colour(frames, alpha, radius, **options), frames)
 
 
 def shrunk(frames, factor):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from support import TINY_UNET, TINY_VAE, moving_clip, stock_networks, write_tiny_model
 
-from gvm_core import MattingPipeline, TorchHost, load_model
+from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import InputError, ModelError
 from gvm_core.models.lora import read_lora
 from gvm_core.models.vae import TemporalVAE
@@ -66,6 +66,7 @@ STAGES = {
     "pixels": stage(
         frames=2, steps=5, decoded=16, losses={"latent": 0.3, "l1": 1.0, "laplacian": 0.1, "gradient": 0.5}
     ),
+    "refined": stage(frames=2, steps=5, encoded=4, decoded=16, refine=1, losses={"latent": 0.3, "soft": 1.0}),
     "lora": stage(learn="lora", rank=4, steps=5, losses={"latent": 1.0, "l1": 1.0}),
 }
 
@@ -204,6 +205,27 @@ def test_flow_matching_gives_back_the_matte_when_the_velocity_is_right(pool, tmp
     assert torch.equal(inputs[0][0][:, :, TINY_VAE["latent_channels"] :], batch.known)
 
 
+@pytest.mark.parametrize("frames", [1, 4])
+def test_losses_see_the_refined_mattes_that_matting_will_give(frames, pool, tmp_path):
+    write_tiny_model(tmp_path / "tiny")
+    wanted = stage(frames=frames, refine=2, losses={"l1": 1.0})
+    training = Training(tmp_path, TrainingConfig(start=str(tmp_path / "tiny"), stages=(wanted,)), lambda _: pool)
+    batch = pool.batch(2, 32, frames, np.random.default_rng(0))
+    weights = training.learning(wanted)
+    parts = training.unet_losses(wanted, encode_batch(training.vae, batch))
+    parts["loss"].backward()
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in weights.values())
+
+    asked = MatteSettings(plan=WindowPlan(frames, 0), short_edge=32, max_edge=32, pad_multiple=16, refine=2)
+    pipeline = MattingPipeline(load_model(str(tmp_path / "tiny")), asked, TorchHost("cpu"))
+    mattes = []
+    for images in batch.images:
+        fit, clips = pipeline.fit(images)
+        alpha = pipeline.decode(pipeline.denoise(pipeline.encode(clips)))
+        mattes.append(torch.cat([clip.data for clip in pipeline.refine(alpha, iter(images), fit)]))
+    torch.testing.assert_close(parts["l1"], (torch.stack(mattes) - batch.alpha).abs().mean(), rtol=0, atol=1e-4)
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 3), st.integers(5, 40), st.integers(5, 40), st.integers(0, 99))
 def test_losses_vanish_where_nothing_differs_and_where_nothing_is_believed(frames, height, width, seed):
@@ -322,6 +344,7 @@ def test_every_bundled_configuration_can_be_read(name):
             '{"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1, "losses": {"x": 1}}]}',
             "no loss",
         ),
+        ('{"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1, "refine": 2}]}', "needs a loss"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused_before_anything_runs(content, hint, tmp_path):
