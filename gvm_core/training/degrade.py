@@ -39,10 +39,8 @@ class Degradation:
     def __call__(self, image: Tensor, index: int) -> Tensor:
         """Degrade frame ``index``, ``[3, H, W]``, sRGB 0..1. Same frame, same bytes."""
         image = (self.lift + (1 - self.lift) * (image * self.gain).clamp(0, 1) ** self.gamma).clamp(0, 1)
+        image = self.lose_detail(image)
         size = image.shape[-2:]
-        if self.detail < 1:
-            small = F.interpolate(image[None], [max(round(edge * self.detail), 1) for edge in size], mode="area")
-            image = F.interpolate(small, size, mode="bicubic", align_corners=False)[0].clamp(0, 1)
         if self.noise:
             random = torch.Generator().manual_seed(self.seed + index)
             fine = torch.randn(image.shape, generator=random)
@@ -50,6 +48,14 @@ class Degradation:
             blotches = F.interpolate(half[None], size, mode="bilinear", align_corners=False)[0]
             image = (image + self.noise * (fine + self.coarse * blotches)).clamp(0, 1)
         return image if self.quality is None else compressed(image, self.quality)
+
+    def lose_detail(self, image: Tensor) -> Tensor:
+        """``[C, H, W]`` as if it had been taken with fewer pixels, or as it is."""
+        if self.detail == 1:
+            return image
+        size = image.shape[-2:]
+        small = F.interpolate(image[None], [max(round(edge * self.detail), 1) for edge in size], mode="area")
+        return F.interpolate(small, size, mode="bicubic", align_corners=False)[0].clamp(0, 1)
 
 
 def compressed(image: Tensor, quality: int) -> Tensor:

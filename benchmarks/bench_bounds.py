@@ -1,0 +1,90 @@
+"""How well the synthetic benchmark's mattes can be known: by someone who is told the colours at every pixel.
+
+Told the camera's curve, and the true colour of subject and of background at every pixel as the camera saw them, alpha is
+where the picture's colour lies between the two; noise, compression and detail that the camera lost remain. Where the two
+colours are alike the picture says nothing, and the blurred true mask counts. Who has to find the colours out cannot expect
+to be better, unless by knowing what hair looks like. Prints a line of JSON for each tier, and for both.
+
+    python benchmarks/bench_bounds.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from gvm_core.evaluation.cases import FIRST_SEED
+from gvm_core.evaluation.contestants import blurred_mask
+from gvm_core.metrics import MatteScorer
+from gvm_core.training.degrade import Degradation
+from gvm_core.training.studio.backdrop import blur
+from gvm_core.training.studio.scene import Frame, Scene
+
+MEASURES = ("mad", "soft_mad", "dtssd")
+REACHES = (1, 2, 4, 8, 16)
+
+
+def main() -> None:
+    """Draw each clip with its layers, read alpha from the degraded picture, score."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=16, help="of the easy and of the medium tier")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--floor", type=float, nargs="+", default=[1e-3, 1e-2], help="how much the mask counts")
+    options = parser.parse_args()
+    scores = {
+        tier: [score(FIRST_SEED + number, tier, options) for number in range(options.clips)]
+        for tier in ("easy", "medium")
+    }
+    scores["easy and medium"] = scores["easy"] + scores["medium"]
+    for tier, clips in scores.items():
+        for floor in options.floor:
+            means = {measure: round(fmean(clip[floor][measure] for clip in clips), 2) for measure in MEASURES}
+            print(json.dumps({"tier": tier, "floor": floor, **means}), flush=True)
+
+
+def score(seed: int, tier: str, options: argparse.Namespace) -> dict[float, dict[str, float]]:
+    """Score one clip of the benchmark, drawn as `gvm_core.evaluation.cases.draw` does, for each floor."""
+    scene, camera = Scene(seed, (options.size, options.size), tier), Degradation(np.random.default_rng(seed), 0.5)
+    scorers = {floor: MatteScorer() for floor in options.floor}
+    for index in range(options.frames):
+        frame = scene.frame(index)
+        seen = camera(frame.image, index)
+        for floor, scorer in scorers.items():
+            scorer.add(told_colours(frame, seen, camera, floor)[None], frame.alpha[None])
+    return {floor: scorer.score().as_dict() for floor, scorer in scorers.items()}
+
+
+def told_colours(frame: Frame, seen: Tensor, camera: Degradation, floor: float) -> Tensor:
+    """Alpha ``[1, H, W]`` read from the picture ``[3, H, W]`` that ``camera`` made of ``frame``."""
+    picture = ((seen - camera.lift) / (1 - camera.lift)).clamp(0, 1) ** (1 / camera.gamma) / camera.gain
+    subject, background = camera.lose_detail(continued(frame)), camera.lose_detail(frame.background)
+    apart = subject - background
+    mask = next(iter(blurred_mask([frame.alpha]))).data[0]
+    along = ((picture - background) * apart).sum(dim=0, keepdim=True)
+    alpha: Tensor = (along + floor * mask) / (apart.square().sum(dim=0, keepdim=True) + floor)
+    return alpha.clamp(0, 1)
+
+
+def continued(frame: Frame) -> Tensor:
+    """The subject's colour ``[3, H, W]``, continued outward to where there is no subject."""
+    colour, known = frame.foreground.clone(), frame.alpha > 0.02
+    for reach in REACHES:
+        near, weight = blur(frame.foreground * frame.alpha, reach), blur(frame.alpha, reach)
+        new = ~known & (weight > 1e-3)
+        colour = torch.where(new, near / weight.clamp(min=1e-3), colour)
+        known = known | new
+    return colour
+
+
+if __name__ == "__main__":
+    main()
