@@ -16,6 +16,9 @@ AROUND = 2
 EPSILON = 1e-4
 """The variance of colour below which a place counts as flat: more than the noise of clean footage, which would else
 become grain in the matte."""
+ALIKE = 0.07
+"""How much the colours of a place may differ from frame to frame for one to count in the other's fit: at twice that a
+fiftieth. Beyond are cuts, and what has moved away."""
 LEAST_TRUST = 0.03
 """How much a pixel of alpha one half counts in a fit, beside one that is certain."""
 
@@ -25,7 +28,8 @@ def alpha_by_colour(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: b
 
     The guided filter of He, Sun and Tang (Guided Image Filtering, 2013) with a colour guide, and two changes. A pixel
     counts in a fit by ``(2 alpha - 1)**2``: those that are subject or background for certain say what either looks
-    like, and those in between are what is asked for. And fits reach one frame back and one ahead, which steadies them.
+    like, and those in between are what is asked for. And fits reach one frame back and one ahead, where these look alike,
+    which steadies them.
 
     Args:
         frames: ``[T, 3, H, W]``, sRGB; what is beyond 0..1 counts as 0 or 1.
@@ -48,11 +52,12 @@ def alpha_by_colour(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: b
     frames, alpha = frames.clamp(0, 1).double(), alpha.double()
     trust = (2 * alpha - 1).square() + LEAST_TRUST
     known = torch.cat([frames, alpha, products(frames), frames * alpha, torch.ones_like(alpha)], dim=1) * trust
-    sums = local_mean(known, radius, neighbours=neighbours)
+    alike = likeness(frames, radius) if neighbours else None
+    sums = local_mean(known, radius, alike)
     colour, level, square, joint = (sums[:, :-1] / sums[:, -1:]).split((3, 1, 6, 3), dim=1)
     slope = solve_symmetric(square - products(colour), joint - colour * level)
     offset = level - (slope * colour).sum(dim=1, keepdim=True)
-    return local_mean(torch.cat([slope, offset], dim=1), radius, neighbours=neighbours).float()
+    return local_mean(torch.cat([slope, offset], dim=1), radius, alike).float()
 
 
 def refined(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: bool = True) -> Tensor:
@@ -73,10 +78,27 @@ def products(colour: Tensor) -> Tensor:
     return torch.stack([one * other for one, other in pairs], dim=1)
 
 
-def local_mean(values: Tensor, radius: int, *, neighbours: bool) -> Tensor:
-    """Mean of ``[T, C, H, W]`` over squares of ``2 * radius + 1`` pixels, and three frames, as far as there are any."""
+def likeness(frames: Tensor, radius: int) -> Tensor:
+    """How much each frame but the last looks like the next around each pixel, ``[T - 1, 1, H, W]``, 0..1."""
+    change = local_mean(frames, radius).diff(dim=0).square().sum(dim=1, keepdim=True)
+    return torch.exp(-change / ALIKE**2)
+
+
+def local_mean(values: Tensor, radius: int, alike: Tensor | None = None) -> Tensor:
+    """Mean of ``[T, C, H, W]`` over squares of ``2 * radius + 1`` pixels, as far as there are any.
+
+    With ``alike``, the `likeness` of frames, these means are again averaged with those of the frame before and the one
+    after, which count by it.
+    """
     mean = mean_along(mean_along(values, 2, radius), 3, radius)
-    return mean_along(mean, 0, 1) if neighbours else mean
+    if alike is None:
+        return mean
+    total, weight = mean.clone(), torch.ones_like(mean[:, :1])
+    total[:-1] += alike * mean[1:]
+    weight[:-1] += alike
+    total[1:] += alike * mean[:-1]
+    weight[1:] += alike
+    return total.div_(weight)
 
 
 def mean_along(values: Tensor, axis: int, radius: int) -> Tensor:

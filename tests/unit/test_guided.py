@@ -23,23 +23,54 @@ def shrunk(frames, factor):
 
 def test_every_pixels_function_is_the_weighted_ridge_regression_of_its_neighbourhood():
     torch.manual_seed(0)
-    frames, alpha = torch.rand(3, 3, 5, 6), torch.rand(3, 1, 5, 6)
+    frames, alpha = torch.rand(1, 3, 5, 6) * 0.7 + torch.rand(3, 3, 5, 6) * 0.3, torch.rand(3, 1, 5, 6)
     radius, fits = 1, torch.zeros(3, 4, 5, 6, dtype=torch.double)
-    for t, y, x in ((t, y, x) for t in range(3) for y in range(5) for x in range(6)):
-        near = [slice(max(place - reach, 0), place + reach + 1) for place, reach in ((t, 1), (y, radius), (x, radius))]
-        colour = frames[near[0], :, near[1], near[2]].movedim(1, -1).reshape(-1, 3).double()
-        level = alpha[near[0], 0, near[1], near[2]].reshape(-1).double()
-        weight = (2 * level - 1) ** 2 + guided.LEAST_TRUST
-        weight = weight / weight.sum()
+
+    def near(y, x):
+        return (..., slice(max(y - radius, 0), y + radius + 1), slice(max(x - radius, 0), x + radius + 1))
+
+    def share(t, y, x):
+        """How much each frame counts at a place of frame ``t``."""
+        colours = frames[near(y, x)].double().mean(dim=(2, 3))
+        like = torch.exp(-(colours - colours[t]).square().sum(dim=1) / guided.ALIKE**2)
+        return like * torch.tensor([abs(other - t) <= 1 for other in range(3)])
+
+    places = [(t, y, x) for t in range(3) for y in range(5) for x in range(6)]
+    assert 0.1 < torch.stack([share(*place) for place in places]).mean() < 0.7  # frames that are neither alike nor not
+    for t, y, x in places:
+        colour = frames[near(y, x)].movedim(1, -1).reshape(-1, 3).double()
+        level = alpha[near(y, x)].reshape(3, -1).double()
+        weight = (((2 * level - 1) ** 2 + guided.LEAST_TRUST) * share(t, y, x)[:, None]).flatten()
+        weight, level = weight / weight.sum(), level.flatten()
         apart = colour - weight @ colour
         matrix = apart.T @ (weight[:, None] * apart) + guided.EPSILON * torch.eye(3).double()
         slope = torch.linalg.solve(matrix, apart.T @ (weight * (level - weight @ level)))
         fits[t, :, y, x] = torch.cat([slope, (weight @ level - slope @ (weight @ colour))[None]])
-    for t, y, x in ((t, y, x) for t in range(3) for y in range(5) for x in range(6)):
-        near = [slice(max(place - reach, 0), place + reach + 1) for place, reach in ((t, 1), (y, radius), (x, radius))]
-        mean = fits[near[0], :, near[1], near[2]].mean(dim=(0, 2, 3))
+    for t, y, x in places:
+        weight = share(t, y, x) / share(t, y, x).sum()
+        mean = weight @ fits[near(y, x)].mean(dim=(2, 3))
         found = guided.alpha_by_colour(frames, alpha, radius)[t, :, y, x]
         torch.testing.assert_close(found.double(), mean, rtol=1e-5, atol=1e-5)
+
+
+def test_at_a_cut_each_side_has_the_edges_it_would_have_alone(monkeypatch):
+    sides = [Scene(seed, (96, 96), "easy") for seed in (3, 4)]
+    frames, alpha, alone = [], [], []
+    for scene in sides:
+        drawn = [scene.frame(index) for index in range(3)]
+        frames.append(torch.stack([frame.image for frame in drawn]))
+        alpha.append(F.avg_pool2d(torch.stack([frame.alpha for frame in drawn]), 5, 1, 2))
+        alone.append(refined(frames[-1], alpha[-1], 2))
+    assert (frames[0][-1] - frames[1][0]).abs().mean() > 0.15
+
+    def error():
+        """Of the worst frame."""
+        joined = refined(torch.cat(frames), torch.cat(alpha), 2)
+        return (joined - torch.cat(alone)).abs().mean(dim=(1, 2, 3)).max()
+
+    heeding = error()
+    monkeypatch.setattr(guided, "ALIKE", float("inf"))
+    assert heeding < 0.2 * error() and heeding < 0.004
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
