@@ -16,18 +16,17 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
 import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gvm_core.evaluation.cases import FIRST_SEED
+from gvm_core.evaluation.cases import FIRST_SEED, scene_and_camera
 from gvm_core.evaluation.contestants import blurred_mask
 from gvm_core.metrics import MatteScorer
 from gvm_core.training.degrade import Degradation
 from gvm_core.training.studio.backdrop import blur
-from gvm_core.training.studio.scene import Frame, Scene
+from gvm_core.training.studio.scene import Frame
 
 MEASURES = ("mad", "soft_mad", "dtssd")
 REACHES = (1, 2, 4, 8, 16)
@@ -53,26 +52,30 @@ def main() -> None:
 
 
 def score(seed: int, tier: str, options: argparse.Namespace) -> dict[float, dict[str, float]]:
-    """Score one clip of the benchmark, drawn as `gvm_core.evaluation.cases.draw` does, for each floor."""
-    scene, camera = Scene(seed, (options.size, options.size), tier), Degradation(np.random.default_rng(seed), 0.5)
+    """Score one clip of the benchmark for each floor."""
+    scene, camera = scene_and_camera(seed, tier, options.size)
     scorers = {floor: MatteScorer() for floor in options.floor}
     for index in range(options.frames):
         frame = scene.frame(index)
-        seen = camera(frame.image, index)
+        along, distance, mask = told_colours(frame, camera(frame.image, index), camera)
         for floor, scorer in scorers.items():
-            scorer.add(told_colours(frame, seen, camera, floor)[None], frame.alpha[None])
+            alpha = ((along + floor * mask) / (distance + floor)).clamp(0, 1)
+            scorer.add(alpha[None], frame.alpha[None])
     return {floor: scorer.score().as_dict() for floor, scorer in scorers.items()}
 
 
-def told_colours(frame: Frame, seen: Tensor, camera: Degradation, floor: float) -> Tensor:
-    """Alpha ``[1, H, W]`` read from the picture ``[3, H, W]`` that ``camera`` made of ``frame``."""
+def told_colours(frame: Frame, seen: Tensor, camera: Degradation) -> tuple[Tensor, Tensor, Tensor]:
+    """What the picture ``[3, H, W]`` that ``camera`` made of ``frame`` says of alpha, ``[1, H, W]`` each.
+
+    Returns:
+        Alpha times the squared distance between the true colours, that distance, and the blurred true mask.
+    """
     picture = ((seen - camera.lift) / (1 - camera.lift)).clamp(0, 1) ** (1 / camera.gamma) / camera.gain
     subject, background = camera.lose_detail(continued(frame)), camera.lose_detail(frame.background)
     apart = subject - background
-    mask = next(iter(blurred_mask([frame.alpha]))).data[0]
     along = ((picture - background) * apart).sum(dim=0, keepdim=True)
-    alpha: Tensor = (along + floor * mask) / (apart.square().sum(dim=0, keepdim=True) + floor)
-    return alpha.clamp(0, 1)
+    mask = next(iter(blurred_mask([frame.alpha]))).data[0]
+    return along, apart.square().sum(dim=0, keepdim=True), mask
 
 
 def continued(frame: Frame) -> Tensor:

@@ -242,7 +242,7 @@ class MattingPipeline:
 
     def radius(self, fit: Fit) -> int:
         """How far around a pixel of the network's picture refining looks; 0 for not at all."""
-        shrunk = 1.25 * max(fit.scaled) <= max(fit.source)  # below that refining takes as much as it gives
+        shrunk = 1.25 * max(fit.scaled) <= max(fit.source)  # nearer to their size refining takes about what it gives
         suited = max(self.model.config.refine, int(shrunk))
         return suited if self.settings.refine is None else self.settings.refine
 

@@ -64,10 +64,15 @@ def synthetic_cases(tiers: tuple[str, ...], clips: int, seed: int, size: int, fr
 
 def draw(seed: int, tier: str, size: int, frames: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The frames of a drawn clip as a camera and a file leave them, and their exact alpha."""
-    scene, worse = Scene(seed, (size, size), tier), Degradation(np.random.default_rng(seed), 0.5)
+    scene, camera = scene_and_camera(seed, tier, size)
     for index in range(frames):
         frame = scene.frame(index)
-        yield worse(frame.image, index), frame.alpha
+        yield camera(frame.image, index), frame.alpha
+
+
+def scene_and_camera(seed: int, tier: str, size: int) -> tuple[Scene, Degradation]:
+    """What a drawn clip shows, and what is done to its pictures."""
+    return Scene(seed, (size, size), tier), Degradation(np.random.default_rng(seed), 0.5)
 
 
 def folder_cases(root: Path, frames: int | None = None, names: tuple[str, str] | None = None) -> list[Case]:
