@@ -1,4 +1,4 @@
-"""How much a stage computes at once: by what memory is free, and less after the device has run out of it.
+"""How much a stage computes at once: by what memory is free, and less for a while after the device has run out of it.
 
 Every way gives the same picture; they differ in memory and time.
 """
@@ -18,6 +18,9 @@ from .host.base import Host, Network
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 16
+"""Calls in a leaner way before a quicker one is tried again; twice as many each time that fails."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -35,7 +38,7 @@ class Way:
 
 
 class Choice:
-    """Chooses among a stage's ways, call by call, and remembers what turned out to be too much.
+    """Chooses among a stage's ways, call by call, and remembers for a while what turned out to be too much.
 
     Args:
         stage: For the log.
@@ -44,12 +47,15 @@ class Choice:
 
     def __init__(self, stage: str, host: Host) -> None:
         self.stage, self.host = stage, host
-        self.refused = 0
+        self.refused = 0  # ways that were too much, from the quickest on
+        self.calls, self.patience = 0, PATIENCE  # since the last of them was refused, and until it is tried again
 
     def attempt(
         self, network: Network | None, ways: Sequence[Way], start: int, call: Callable[[Way], Tensor]
     ) -> Tensor:
         """``call`` with the first of ``ways``, quickest first, that fits; with the next after running out of memory.
+
+        What else uses the device may go away, so a way that was too much is tried again after `PATIENCE` calls.
 
         Args:
             network: To be resident while it is called; None where the stage has none.
@@ -62,11 +68,13 @@ class Choice:
         """
         free = self.host.free_bytes()
         fits = (index for index, way in enumerate(ways) if free is None or way.room <= free)
-        index = max(self.refused, next(fits, len(ways) - 1))
+        again = self.refused > 0 and self.calls >= self.patience
+        index = first = max(self.refused - int(again), next(fits, len(ways) - 1))
         while True:
             try:
                 with self.host.resident(network, ways[index].room) if network else nullcontext():
-                    return call(ways[index])
+                    result = call(ways[index])
+                break
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -76,7 +84,6 @@ class Choice:
                         f"{self.stage} at frame {start} does not fit into the device's memory in the leanest way there "
                         "is. Lower max_edge or the window's length, or close what else uses the device."
                     ) from error
-            self.refused = index
             self.host.release_memory()
             log.warning(
                 "out of memory in %s at frame %d; going on %s: slower, the same picture",
@@ -84,6 +91,16 @@ class Choice:
                 start,
                 ways[index].name,
             )
+        if index > first:
+            self.refused, self.calls = index, 0
+            self.patience = 2 * self.patience if again else PATIENCE
+        elif again and index < self.refused:
+            self.refused, self.calls, self.patience = index, 0, PATIENCE
+            log.warning(
+                "%s goes on %s again from frame %d: there is memory for it now", self.stage, ways[index].name, start
+            )
+        self.calls += 1
+        return result
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -37,12 +37,16 @@ class TorchHost:
 
     @contextmanager
     def widened(self, network: Network, activation_bytes: int) -> Iterator[None]:  # noqa: ARG002
-        """Hold ``network``'s weights in float32, then put them back; widening and narrowing again loses nothing."""
+        """Hold ``network``'s weights in float32, then put them back; widening and narrowing again loses nothing.
+
+        Where the device runs out of memory half way, those that were widened are put back too.
+        """
         narrow = network.weight_dtype
-        network.to(torch.float32)
         try:
+            network.to(torch.float32)
             yield
         finally:
+            self.release_memory()  # so that there is room to narrow them one by one
             network.to(narrow)
 
     def free_bytes(self) -> int | None:
