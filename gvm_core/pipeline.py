@@ -22,7 +22,7 @@ from .models.layerwise import BY_ROWS, IN_HOST_MEMORY, Slicing
 from .models.weights import MattingModel
 from .post import guided
 from .post.resize import Fit
-from .sampling import denoise_from_noise, denoise_from_zeros, frame_noise
+from .sampling import denoise_from_noise, denoise_from_zeros, flow_scheduler, frame_noise
 from .settings import MatteSettings
 from .ways import Choice, Way
 from .windows import around, crossfade, cut, gather
@@ -47,6 +47,9 @@ class MattingPipeline:
         settings: Everything the picture depends on; ``None`` for the defaults.
         host: Owner of device and memory; ``None`` for the fastest device here.
 
+    Raises:
+        MissingPackageError: If the settings ask for gaussian noise and diffusers is not installed.
+
     Example:
         >>> from gvm_core import load_model
         >>> pipeline = MattingPipeline(load_model("demo"), host=TorchHost("cpu"))
@@ -58,6 +61,7 @@ class MattingPipeline:
         self.model = model
         self.settings = settings or MatteSettings()
         self.host = host or TorchHost()
+        self.scheduler = flow_scheduler(model.config.scheduler) if self.settings.noise == "gaussian" else None
         self.choices: dict[str, Choice] = {}
 
     def matte(self, frames: Iterable[Tensor]) -> Tensor:
@@ -147,7 +151,7 @@ class MattingPipeline:
 
         def sliced(slicing: Slicing) -> Way:
             room = vae.encode_bytes(images[0, 0].numel(), slicing)
-            return Way(slicing.name, room, lambda images: vae.encode_sliced(images * 2 - 1, slicing))
+            return Way(slicing.name, room, lambda images: vae.encode(images * 2 - 1, slicing))
 
         whole = Way("as planned", vae.encode_bytes(images[:, 0].numel()), lambda images: vae.encode(images * 2 - 1))
         return self.call("encoding", vae, [whole, sliced(BY_ROWS), sliced(IN_HOST_MEMORY)], images, start)
@@ -176,7 +180,7 @@ class MattingPipeline:
 
         def from_noise(latents: Tensor) -> Tensor:
             noise = self.noise(window).to(latents)[None]
-            return denoise_from_noise(network, latents[None], noise, self.model.scheduler(), settings.steps)[0]
+            return denoise_from_noise(network, latents[None], noise, self.scheduler, settings.steps)[0]
 
         sample = from_zeros if settings.noise == "zeros" else from_noise
         room = unet.activation_bytes(window.data[:, 0].numel())

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .errors import MissingPackageError
+
 Predictor = Callable[[Tensor, Tensor], Tensor]
 """``(latents [B, T, 8, h, w], timestep) -> [B, T, 4, h, w]``."""
 
@@ -58,6 +60,26 @@ def denoise_from_noise(network: Predictor, image_latents: Tensor, noise: Tensor,
         velocity = network(torch.cat([alpha_latents, image_latents], dim=2), timestep)
         alpha_latents = scheduler.step(velocity, timestep, alpha_latents, return_dict=False)[0]
     return alpha_latents
+
+
+def flow_scheduler(config: dict[str, Any]) -> Any:
+    """A fresh scheduler for `denoise_from_noise`: diffusers' ``FlowMatchEulerDiscreteScheduler``.
+
+    Args:
+        config: The published ``scheduler_config.json``; empty for diffusers' own defaults.
+
+    Raises:
+        MissingPackageError: If diffusers is not installed. Nothing else here needs it.
+    """
+    try:
+        from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+    except ImportError as error:
+        raise MissingPackageError(
+            "noise 'gaussian' is experimental and needs diffusers, which is not installed. Get it with: "
+            "pip install 'diffusers>=0.32'. In ComfyUI's own environment add --dry-run first, and go on only if pip would "
+            "leave huggingface_hub and transformers as they are. Or take noise 'zeros', which needs nothing."
+        ) from error
+    return FlowMatchEulerDiscreteScheduler.from_config(config)
 
 
 def frame_noise(seed: int, index: int, shape: tuple[int, ...]) -> Tensor:

@@ -11,9 +11,9 @@ import torch
 from comfy_api.latest import io
 
 from ..gvm_core.errors import ModelError
-from ..gvm_core.host.comfy import HostedModel, hand_over, suitable_dtype
+from ..gvm_core.host.comfy import load_hosted, suitable_dtype
 from ..gvm_core.models.download import GVM, fetch_release
-from ..gvm_core.models.weights import is_model, load_model
+from ..gvm_core.models.weights import is_model
 from .sockets import GVMModel, schema
 
 FOLDER = "gvm"
@@ -101,8 +101,7 @@ class GVMLoadModel(io.ComfyNode):
         """Find, load, and put into ComfyUI's keeping."""
         folder = find_model(model) or obtain(model, download, cls.hidden.unique_id)
         dtype = suitable_dtype() if precision == "auto" else PRECISIONS[precision]
-        hosted: HostedModel = hand_over(load_model(folder, dtype, find_lora(lora), lora_strength))
-        return io.NodeOutput(hosted)
+        return io.NodeOutput(load_hosted(folder, dtype=dtype, lora=find_lora(lora), lora_strength=lora_strength))
 
 
 def register_model_folder() -> None:

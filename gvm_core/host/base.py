@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..frames import Clip
 
@@ -16,9 +17,17 @@ class Network(nn.Module):
 
     Attributes:
         compute_dtype: The precision to compute in where it is not that of the weights.
+        checkpointing: While it learns, compute the activations of `run`'s layers twice rather than keep them.
     """
 
     compute_dtype: torch.dtype | None = None
+    checkpointing: bool = False
+
+    def run(self, layer: nn.Module, x: Tensor, *inputs: object) -> Tensor:
+        """``layer(x, *inputs)``."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(layer, x, *inputs, use_reentrant=False)
+        return layer(x, *inputs)
 
     @property
     def weight_dtype(self) -> torch.dtype:

@@ -6,7 +6,7 @@ loading, the VRAM flags and dynamic VRAM work on it as on any of its own models.
 
 from __future__ import annotations
 
-import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ import comfy.ops
 import comfy.utils
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..frames import Clip
-from ..models.weights import MattingModel
+from ..models.weights import MattingModel, load_model
 from .base import Network
 
 PREVIEW_EDGE = 512
@@ -45,84 +45,31 @@ class HostedModel:
         return list(self.patchers.values())
 
 
-class GVMNetwork(nn.Module):
-    """What a model patcher holds: it writes ``device`` and more onto its model, which diffusers' classes refuse."""
+def load_hosted(source: str | os.PathLike[str], **choices: Any) -> HostedModel:
+    """`load_model` with the same arguments, into ComfyUI's keeping: its layers, its attention, its model patchers.
 
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.device: torch.device | None = None
-        self.network = network
+    ComfyUI's layers fetch weights that stayed behind and cast them to their input; results stay the same to the bit.
 
-    def get_dtype(self) -> torch.dtype:
-        """Precision of the weights, for ComfyUI's own accounting."""
-        return self.network.weight_dtype
-
-
-def hand_over(model: MattingModel) -> HostedModel:
-    """Put a freshly loaded model into ComfyUI's keeping. Changes its layers; the results stay the same to the bit."""
-    for network in (model.unet, model.vae):
-        make_castable(network)
-    for module in model.unet.modules():
-        if hasattr(module, "set_processor"):
-            module.set_processor(HostAttention())
-    devices = {
-        id(model.unet): (management.get_torch_device(), management.unet_offload_device()),
-        id(model.vae): (management.get_torch_device(), management.vae_offload_device()),
-    }
+    Raises:
+        ModelError: As `load_model`.
+    """
+    model = load_model(source, **choices, operations=comfy.ops.manual_cast, attend=host_attention)
     patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    patchers = {
-        id(network): patcher(
-            GVMNetwork(network), load_device=devices[id(network)][0], offload_device=devices[id(network)][1]
-        )
-        for network in (model.unet, model.vae)
-    }
-    return HostedModel(model, patchers)
+    device = management.get_torch_device()
+    places = ((model.unet, management.unet_offload_device()), (model.vae, management.vae_offload_device()))
+    return HostedModel(model, {id(network): patcher(network, device, offload) for network, offload in places})
 
 
-def make_castable(network: nn.Module) -> None:
-    """Turn torch's layers into ComfyUI's, which fetch weights that stayed behind and cast them to their input."""
-    for module in network.modules():
-        castable = getattr(comfy.ops.manual_cast, type(module).__name__, None)
-        if castable is not None and type(module) is getattr(nn, type(module).__name__, None):
-            module.__class__ = castable
-        elif type(module).__name__ == "AlphaBlender":
-            module.__class__ = following(type(module))
-
-
-@functools.cache
-def following(kind: type[nn.Module]) -> type[nn.Module]:
-    """Diffusers' ``AlphaBlender`` with `FollowsItsInput` mixed in."""
-    return type("FollowingBlender", (FollowsItsInput, kind), {})
-
-
-class FollowsItsInput:
-    """Mixed into diffusers' ``AlphaBlender``: its one weight has no castable layer around it and may stay behind."""
-
-    mix_factor: nn.Parameter
-
-    def get_alpha(self, image_only_indicator: Tensor, ndims: int) -> Tensor:  # noqa: ARG002
-        """The learned weight of the spatial branch, ``[1]``, on the input's device. A matte has no still images."""
-        return torch.sigmoid(self.mix_factor.to(image_only_indicator.device))
-
-
-class HostAttention:
-    """Attention of the UNet through whichever kernel ComfyUI was started with."""
-
-    def __call__(
-        self, attention: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any
-    ) -> Tensor:
-        """Attend within ``hidden_states`` ``[B, N, C]``, or from it to ``encoder_hidden_states``."""
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        query, key, value = attention.to_q(hidden_states), attention.to_k(context), attention.to_v(context)
-        attend = comfy.ldm.modules.attention.optimized_attention  # looked up late: other packs may replace it
-        return attention.to_out[0](attend(query, key, value, attention.heads))
+def host_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """Attention of ``[N, tokens, C]`` by whichever kernel ComfyUI was started with."""
+    return comfy.ldm.modules.attention.optimized_attention(query, key, value, heads)  # other packs may replace it
 
 
 class ComfyHost:
     """Runs a pipeline on ComfyUI's device, within its memory, under its progress bar and cancel button.
 
     Args:
-        hosted: The model to run, from `hand_over`.
+        hosted: The model to run, from `load_hosted`.
         bar: Shows how far it is, on a node; None for none.
     """
 

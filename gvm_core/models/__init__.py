@@ -1,1 +1,1 @@
-"""The networks and their weights: the only place that touches diffusers, and only when a model is loaded."""
+"""The networks and their weights: blocks, UNet, VAE, what is folded and sliced of them, LoRA, download."""

@@ -1,119 +1,107 @@
-"""Constants of a finished model, folded into its weights: less to compute and to hold, the same numbers.
+"""Between the published weights and those of our networks, in which everything constant is folded.
 
-For running only: a network that learns keeps its parts. Errors were measured on random networks in float32: the folds
-together stay within 1e-5 of the published layout's result.
+Knows names and numbers, not what is computed with them. Folding keeps outputs to rounding: within 1e-5 of their size in float32.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import torch
-from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
-from .unet import MattingUNet
-from .vae import TemporalVAE
+Weights = dict[str, Tensor]
 
-TOKENS = 2**15
-"""Tokens that a feed-forward layer takes at once."""
-
-
-@torch.no_grad()
-def fold(unet: MattingUNet, vae: TemporalVAE) -> None:
-    """Fold all there is, in place."""
-    fold_cross_attention(unet)
-    for module in unet.modules():
-        if type(module) is FeedForward:
-            module.__class__ = SlicedFeedForward
-    for network in (unet, vae):
-        fold_blenders(network)
-    for block in vae.decoder.up_blocks:
-        if block.upsamplers:
-            block.upsamplers = nn.ModuleList([SubPixelUpsample(block.upsamplers[0].conv)])
+BLEND, LAST = ".time_mixer.mix_factor", ".temporal_res_block.conv2"
+TEXT = (".attn2.", ".norm2.")
+"""Names of the attention to a text or picture that SVD has and matting has no use for."""
 
 
-def fold_cross_attention(unet: MattingUNet) -> None:
-    """Attention to a single token of zeros gives its output's bias, whatever asks: that of the attention before it."""
-    blocks: Any = unet.modules()
-    for block in blocks:
-        if getattr(block, "attn2", None) is not None:
-            block.attn1.to_out[0].bias += block.attn2.to_out[0].bias
-            block.attn2 = block.norm2 = None
-    unet.cross_attention_dim = 1  # of the zeros that are still passed around
+def is_text(name: str) -> bool:
+    """Whether the weight or layer of this name belongs to the attention to a text.
+
+    Example:
+        >>> is_text("mid_block.attentions.0.transformer_blocks.0.attn2.to_q"), is_text("mid_block.resnets.0.norm2")
+        (True, False)
+    """
+    return "transformer_blocks." in name and any(part in f"{name}." for part in TEXT)
 
 
-def fold_blenders(network: nn.Module) -> None:
-    """A resnet over time adds a change to its input, so blending the two is adding a part of the change."""
-    for block in network.modules():
-        temporal: Any = getattr(block, "temporal_res_block", None)
-        if temporal is not None and temporal.conv_shortcut is None:
-            mixer: Any = block.time_mixer
-            share = torch.sigmoid(mixer.mix_factor.float())
-            share = share if mixer.switch_spatial_to_temporal_mix else 1 - share
-            for parameter in temporal.conv2.parameters():
-                parameter.copy_(parameter.float() * share)
-            block.time_mixer = TakeTemporal()
+def fold(published: Weights, *, mixes_in_time: bool) -> tuple[Weights, dict[str, float]]:
+    """The published weights of a UNet or a VAE as our networks hold them.
 
-
-class SlicedFeedForward(FeedForward):
-    """A feed-forward layer that takes its tokens a slice at a time: inside it they are eight times as wide."""
-
-    tokens_at_once = TOKENS
-
-    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """``[..., C]`` to the same shape."""
-        tokens, each = hidden_states.flatten(0, -2), self.tokens_at_once
-        if len(tokens) <= each:
-            return super().forward(hidden_states)
-        result = torch.empty_like(tokens)
-        for first in range(0, len(tokens), each):
-            result[first : first + each] = super().forward(tokens[first : first + each])
-        return result.view_as(hidden_states)
-
-
-class TakeTemporal(nn.Module):
-    """Stands where a blender was whose share has gone into the layer before it."""
-
-    def forward(self, x_spatial: Tensor, x_temporal: Tensor, image_only_indicator: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        """The second."""
-        return x_temporal
-
-
-class SubPixelUpsample(nn.Module):
-    """Doubling by nearest neighbour and a 3x3 convolution, as four 2x2 convolutions of the small picture.
-
-    Each output pixel sees a 2x2 neighbourhood before doubling: 16 of 36 products. (Shi et al., 2016, the other way.)
+    - Attention to a single token of zeros gives the bias of its output, whatever asks. That bias goes to the attention
+      before it; the rest of it goes away.
+    - A resnet over time adds a change to its input. To blend input and output is to add a part of that change, so its
+      last layer is scaled by that part.
 
     Args:
-        conv: The convolution that followed the doubling.
+        published: Tensors by their published names.
+        mixes_in_time: The sigmoid of a mix factor is the share of the result over time, as in the VAE. In the UNet it is
+            the share of the result over space.
+
+    Returns:
+        The weights, and for each scaled layer its share, by the layer's name.
     """
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        weight = conv.weight.float()
-        rows = torch.stack([gathered(weight, phase, dim=2) for phase in (0, 1)])
-        phases = torch.stack([gathered(rows, phase, dim=4) for phase in (0, 1)], dim=1)  # [2, 2, O, I, 2, 2]
-        bias: Any = conv.bias
-        with torch.device("meta"):
-            self.conv = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, 2, padding=1)
-        self.conv.weight = nn.Parameter(phases.flatten(0, 2).to(conv.weight), requires_grad=False)
-        self.conv.bias = nn.Parameter(bias.repeat(4), requires_grad=False)
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """``[N, C, h, w]`` to ``[N, C, 2h, 2w]``."""
-        height, width = hidden_states.shape[-2:]
-        phases = self.conv(hidden_states).unflatten(1, (2, 2, -1))
-        result = phases.new_empty(len(phases), phases.shape[3], 2 * height, 2 * width)
-        for down in (0, 1):
-            for across in (0, 1):
-                part = phases[:, down, across, :, down : down + height, across : across + width]
-                result[:, :, down::2, across::2] = part
-        return result
+    weights, shares = {**published}, {}
+    for name, value in published.items():
+        block = name.removesuffix(BLEND)
+        if is_text(name):
+            del weights[name]
+            if name.endswith("attn2.to_out.0.bias"):
+                before = name.replace("attn2", "attn1")
+                weights[before] = weights[before] + value
+        elif name != block and f"{block}{LAST}.weight" in published:
+            precise = torch.promote_types(value.dtype, torch.float32)
+            share = torch.sigmoid(weights.pop(name).to(precise))
+            share = share if mixes_in_time else 1 - share
+            shares[f"{block}{LAST}"] = float(share)
+            for part in (f"{block}{LAST}.weight", f"{block}{LAST}.bias"):
+                weights[part] = (published[part].to(precise) * share).to(published[part])
+    return weights, shares
 
 
-def gathered(weight: Tensor, phase: int, dim: int) -> Tensor:
-    """Three taps along ``dim`` as the two they are before doubling, for the first or the second of two pixels."""
-    first, second, third = weight.unbind(dim)
-    pair = (first, second + third) if phase == 0 else (first + second, third)
-    return torch.stack(pair, dim)
+def publish(weights: Weights, text_channels: int = 0) -> Weights:
+    """The way back: weights in the published layout that `fold` turns into ``weights`` again, to the bit.
+
+    Args:
+        weights: Of one of our networks.
+        text_channels: The configuration's ``cross_attention_dim``, for a UNet.
+    """
+    published = {name: 2 * value if f"{LAST}." in name else value for name, value in weights.items()}  # an even blend
+    like = next(iter(weights.values()))
+    for name, (shape, constant) in left_out({name: value.shape for name, value in weights.items()}, text_channels):
+        published[name] = like.new_full(shape, constant)
+    return published
+
+
+def left_out(shapes: dict[str, torch.Size], text_channels: int) -> Iterator[tuple[str, tuple[tuple[int, ...], float]]]:
+    """What the published layout has beside our weights: names, shapes, and a constant that changes nothing."""
+    for name, shape in shapes.items():
+        block, found, _ = name.partition(f"{LAST}.weight")
+        if found:
+            yield f"{block}{BLEND}", ((1,), 0.0)
+        block, found, _ = name.partition(".attn1.to_out.0.bias")
+        if found and "transformer_blocks." in name:
+            (width,) = shape
+            inputs = {"to_q": width, "to_k": text_channels, "to_v": text_channels, "to_out.0": width}
+            yield from ((f"{block}.attn2.{layer}.weight", ((width, n), 0.0)) for layer, n in inputs.items())
+            yield f"{block}.attn2.to_out.0.bias", ((width,), 0.0)
+            yield from ((f"{block}.norm2.{part}", ((width,), float(part == "weight"))) for part in ("weight", "bias"))
+
+
+def published_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the published weights of one of our networks, whose own may be on torch's meta device."""
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    more = {name: shape for name, (shape, _) in left_out(shapes, text_channels(network))}
+    return {**{name: tuple(shape) for name, shape in shapes.items()}, **more}
+
+
+def published_weights(network: nn.Module) -> Weights:
+    """The weights of one of our networks in the published layout."""
+    return publish(network.state_dict(), text_channels(network))
+
+
+def text_channels(network: nn.Module) -> int:
+    """How wide the text is that the published layout of a UNet provides for."""
+    return int(getattr(network, "cross_attention_dim", 0))

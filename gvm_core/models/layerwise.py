@@ -58,7 +58,7 @@ class Statistics:
 
     def add(self, values: Tensor) -> None:
         """Take in a piece ``[1, C, ...]``."""
-        grouped = values.reshape(self.norm.num_groups, -1).float()
+        grouped = values.reshape(self.norm.num_groups, -1).to(precision_of_sums(values))
         variance, mean = torch.var_mean(grouped, dim=1, correction=0)
         count = grouped.shape[1]
         total = self.count + count
@@ -74,12 +74,17 @@ class Statistics:
         scale = (self.spread / self.count + self.norm.eps).rsqrt()
         shift = -self.mean * scale
         scale, shift = (part.repeat_interleave(each) for part in (scale, shift))
-        weight, bias = (part.to(values.device, torch.float32) for part in (self.norm.weight, self.norm.bias))
+        precise = precision_of_sums(values)
+        weight, bias = (part.to(values.device, precise) for part in (self.norm.weight, self.norm.bias))
         scale, shift = scale.to(weight) * weight, shift.to(weight) * weight + bias
         shape = (1, -1, *[1] * (values.ndim - 2))
-        return F.silu(torch.addcmul(shift.view(shape), values.float(), scale.view(shape)), inplace=True).to(
-            values.dtype
-        )
+        normal = torch.addcmul(shift.view(shape), values.to(precise), scale.view(shape))
+        return F.silu(normal, inplace=True).to(values.dtype)
+
+
+def precision_of_sums(values: Tensor) -> torch.dtype:
+    """Float32, or more if ``values`` have more."""
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 def spans(length: int, each: int) -> Iterator[slice]:
@@ -93,8 +98,6 @@ class Layers:
     Args:
         slicing: How much at once.
         device: Where to compute.
-
-    The decoder's blenders must be folded.
     """
 
     def __init__(self, slicing: Slicing, device: torch.device) -> None:
@@ -102,7 +105,7 @@ class Layers:
         self.store = torch.device("cpu") if slicing.spill else device
 
     def encode(self, encoder: Any, images: Tensor) -> Tensor:
-        """Pictures ``[N, 3, H, W]`` to unscaled moments ``[N, 2C, h, w]``, one by one."""
+        """Pictures ``[N, C, H, W]`` to unscaled moments ``[N, 2c, h, w]``, one by one."""
         return torch.cat([self.encode_frame(encoder, image) for image in images.split(1)])
 
     def encode_frame(self, encoder: Any, image: Tensor) -> Tensor:
@@ -120,7 +123,7 @@ class Layers:
         return self.last(frame, encoder)
 
     def decode(self, decoder: Any, latents: Tensor) -> Tensor:
-        """Unscaled latents ``[T, C, h, w]`` to pictures ``[T, 3, H, W]``."""
+        """Unscaled latents ``[T, c, h, w]`` to pictures ``[T, C, H, W]``."""
         frames = self.each([latent[None].to(self.store) for latent in latents], decoder.conv_in, halo=1)
         first, *others = decoder.mid_block.resnets
         frames = self.resnet(frames, first)
@@ -179,7 +182,7 @@ class Layers:
         """A resnet over space, then one over time. Empties ``frames``."""
         spatial = block.spatial_res_block
         if self.slicing.bands is None:
-            frames = self.each(frames, lambda frame: spatial(enlarge(frame) if enlarge else frame, None), halo=2)
+            frames = self.each(frames, lambda frame: spatial(enlarge(frame) if enlarge else frame), halo=2)
         else:
             frames = [self.spatial_resnet(frames.pop(0), spatial, enlarge) for _ in range(len(frames))]
         self.temporal_resnet(frames, block)
@@ -231,20 +234,13 @@ class Layers:
         return torch.stack([frame[:, :, rows] for frame in frames], dim=2).to(self.device)
 
     def attend(self, frame: Tensor, attention: Any) -> Tensor:
-        """Attention over one frame, a few queries at a time; every query sees the whole frame."""
-        height, width = frame.shape[-2:]
-        x = frame.to(self.device)
-        tokens = attention.group_norm(x.flatten(2)).mT
-        key, value = (layer(tokens)[:, None] for layer in (attention.to_k, attention.to_v))  # one head
-        queries = (attention.to_q(tokens[:, span])[:, None] for span in spans(height * width, QUERIES))
-        parts = [F.scaled_dot_product_attention(query, key, value)[:, 0] for query in queries]
-        found = attention.to_out[0](torch.cat(parts, dim=1))
-        return (x + found.mT.unflatten(2, (height, width))).to(self.store)
+        """Attention over one frame, a few places at a time; each of them sees the whole frame."""
+        return attention(frame.to(self.device), QUERIES).to(self.store)
 
     def last(self, frame: Tensor, network: Any) -> Tensor:
         """The last layers over space of an encoder or a decoder: ``[1, C, H, W]`` to its output on the device."""
         if self.slicing.bands is None:
-            return network.conv_out(network.conv_act(network.conv_norm_out(frame.to(self.device))))
+            return network.conv_out(F.silu(network.conv_norm_out(frame.to(self.device))))
         norm = self.statistics(frame, network.conv_norm_out)
         return self.assembled(frame, lambda band: network.conv_out(norm.activate(band)), halo=1).to(self.device)
 

@@ -19,10 +19,8 @@ from .files import read_json, read_safetensors, safetensors_metadata
 LORA_FILES = ("pytorch_lora_weights.safetensors", "pytorch_lora_weights.pt")
 ADAPTER_CONFIG = "adapter_config.json"
 
-# peft writes lora_A and lora_B, older diffusers lora.down and lora.up; either may carry an adapter's name.
+# peft writes lora_A and lora_B, older files have lora.down and lora.up; either may carry an adapter's name.
 PARTS = re.compile(r"^(?P<module>.+?)\.(?:lora_(?P<ab>[AB])|lora[._](?P<du>down|up))(?:\.\w+)?\.weight$")
-DEAF = ".attn2."
-"""Part of the names of attention to a text there is none of: nothing comes of it but a bias, which no LoRA changes."""
 PREFIXES = ("base_model.model.", "model.", "unet.")
 
 
@@ -56,7 +54,7 @@ def read_lora(path: Path) -> dict[str, LowRank]:
     """Read a LoRA file, or the one in a folder, whichever of the four usual namings it uses.
 
     The rank is read from the tensors; alpha from the file's own ``.alpha`` entries, else from ``adapter_config.json``
-    beside it, else from the metadata that diffusers writes. Where no alpha is recorded it equals the rank: scale 1,
+    beside it, else from the metadata in a safetensors file. Where no alpha is recorded it equals the rank: scale 1,
     as everywhere.
 
     Args:
@@ -145,14 +143,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def strip(name: str) -> str:
-    """A module's name without the prefixes that peft and diffusers put before it."""
+    """A module's name without the prefixes that the tools which write LoRAs put before it."""
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
     return name
 
 
 def adapter_config(path: Path) -> dict[str, Any]:
-    """What is known of a LoRA beside its tensors: ``adapter_config.json``, or diffusers' metadata in the file."""
+    """What is known of a LoRA beside its tensors: ``adapter_config.json``, or the file's own metadata."""
     beside = path.parent / ADAPTER_CONFIG
     if beside.is_file():
         config = read_json(beside)

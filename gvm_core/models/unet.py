@@ -1,122 +1,297 @@
-"""The matting UNet: Stable Video Diffusion's video UNet without its image and camera conditioning.
+"""The matting UNet: Stable Video Diffusion's video UNet without its text, image and camera conditioning.
 
-Knows diffusers' block classes and nothing of windows, noise or devices.
+Knows nothing of windows, noise or devices. The figure, for SVD's size: an hourglass of four levels, 320 to 1280 wide.
+Each level holds pairs of a resnet and a transformer, both over space and then over time; the lowest has no transformers.
 """
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
-from einops import rearrange, repeat
+import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..host.base import Network
+from .blocks import GROUPS, Attention, Downsample, Level, SpatioTemporalResnet, attention
+
+SVD = {
+    "in_channels": 8,
+    "out_channels": 4,
+    "down_block_types": ["CrossAttnDownBlockSpatioTemporal"] * 3 + ["DownBlockSpatioTemporal"],
+    "up_block_types": ["UpBlockSpatioTemporal"] + ["CrossAttnUpBlockSpatioTemporal"] * 3,
+    "block_out_channels": [320, 640, 1280, 1280],
+    "layers_per_block": 2,
+    "transformer_layers_per_block": 1,
+    "num_attention_heads": [5, 10, 20, 20],
+    "cross_attention_dim": 1024,
+}
+"""What a configuration says where it says nothing."""
+ATTENDS = {
+    "CrossAttnDownBlockSpatioTemporal": True,
+    "DownBlockSpatioTemporal": False,
+    "CrossAttnUpBlockSpatioTemporal": True,
+    "UpBlockSpatioTemporal": False,
+}
+"""Whether the levels of a configuration's block types have transformers."""
 
 
 class MattingUNet(Network):
     """Video latents and a timestep in, alpha latents (or a velocity towards them) out.
 
-    The blocks, and so the names of the weights, are those of diffusers' ``UNetSpatioTemporalConditionModel``. GVM
-    leaves out the embedding of fps, motion and noise level (``add_embedding``) and feeds zeros where SVD feeds a CLIP
-    image embedding.
+    Normalisations have the epsilons that SVD's weights were trained with. A wrong one changes the result by less than a
+    comparison of outputs shows, so tests look at them one by one.
 
     Args:
         config: The ``unet/config.json`` of a published model. Keys the network has no use for are ignored.
+        operations: Makes the layers; see `blocks`.
+        attend: Computes attention.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], operations: Any = nn, attend: Attention = attention) -> None:
         super().__init__()
-        from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
+        config = {**SVD, **config}
+        widths = config["block_out_channels"]
+        per_level = lambda value: [value] * len(widths) if isinstance(value, int) else [*value]  # noqa: E731
+        layers, heads = per_level(config["layers_per_block"]), per_level(config["num_attention_heads"])
+        depths = per_level(config["transformer_layers_per_block"])
+        down, up = ([ATTENDS[kind] for kind in config[f"{way}_block_types"]] for way in ("down", "up"))
+        if {len(layers), len(heads), len(depths), len(down), len(up)} != {len(widths)}:
+            raise ValueError(f"block_out_channels names {len(widths)} levels, and other keys another number of them")
+        self.cross_attention_dim: int = config["cross_attention_dim"]
 
-        stock: Any = UNetSpatioTemporalConditionModel.from_config(without_dead_keys(config))
-        self.conv_in = stock.conv_in
-        self.time_proj = stock.time_proj
-        self.time_embedding = stock.time_embedding
-        self.down_blocks = stock.down_blocks
-        self.mid_block = stock.mid_block
-        self.up_blocks = stock.up_blocks
-        self.conv_norm_out = stock.conv_norm_out
-        self.conv_act = stock.conv_act
-        self.conv_out = stock.conv_out
-        self.cross_attention_dim: int = stock.config["cross_attention_dim"]
-        pin_epsilons(self)
+        time = 4 * widths[0]
+        resnet = partial(SpatioTemporalResnet, operations, time_channels=time)
+        transformer = lambda i: SpatioTemporalTransformer(operations, attend, widths[i], heads[i], depths[i])  # noqa: E731
+        self.conv_in = operations.Conv2d(config["in_channels"], widths[0], 3, padding=1)
+        self.time_embedding = Embedding(operations, widths[0], time, time)
+        self.down_blocks: Any = nn.ModuleList()
+        self.up_blocks: Any = nn.ModuleList()
+        last = len(widths) - 1
+        for i, width in enumerate(widths):
+            inputs = [widths[max(i - 1, 0)]] + [width] * (layers[i] - 1)
+            resnets = [resnet(each, width, eps=1e-6 if down[i] else 1e-5) for each in inputs]
+            attentions = [transformer(i) for _ in resnets if down[i]]
+            halve = Downsample(operations, width, centred=True) if i < last else None
+            self.down_blocks.append(Level(resnets, attentions, down=halve))
+        middle = [resnet(widths[-1], widths[-1], eps=1e-5) for _ in range(2)]
+        self.mid_block = Level(middle, [transformer(last)])
+        for i, attends in zip(reversed(range(len(widths))), up, strict=True):
+            below, above = widths[min(i + 1, last)], widths[max(i - 1, 0)]
+            skips = [widths[i]] * layers[i] + [above]  # the last of them comes from before this level's way down
+            inputs = [below] + [widths[i]] * layers[i]
+            resnets = [resnet(x + skip, widths[i], eps=1e-6) for x, skip in zip(inputs, skips, strict=True)]
+            attentions = [transformer(i) for _ in resnets if attends]
+            self.up_blocks.append(Level(resnets, attentions, up=Upsample(operations, widths[i]) if i > 0 else None))
+        self.conv_norm_out = operations.GroupNorm(GROUPS, widths[0], 1e-5)
+        self.conv_out = operations.Conv2d(widths[0], config["out_channels"], 3, padding=1)
 
-    def forward(self, latents: Tensor, timestep: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, timestep: Tensor, spatial_only: bool = False) -> Tensor:
         """Predict for every frame of a window at once.
 
         Args:
             latents: ``[B, T, 8, h, w]``: four channels of noise (zeros in the one-step mode), then four of the image.
             timestep: ``[B]`` or a scalar, in 0..1000.
+            spatial_only: Leave out all layers over time, to learn from single frames in half of the work.
 
         Returns:
             ``[B, T, 4, h, w]``.
         """
         batch, frames = latents.shape[:2]
-        per_frame = lambda t: repeat(t, "b ... -> (b t) ...", t=frames)  # noqa: E731
-        time = self.time_proj(timestep.to(latents.device).expand(batch)).to(latents.dtype)  # [B, C]
-        conditioning = {
-            "temb": per_frame(self.time_embedding(time)),  # [B*T, 4C]
-            "image_only_indicator": latents.new_zeros(batch, frames),
-        }
-        text = {"encoder_hidden_states": latents.new_zeros(batch * frames, 1, self.cross_attention_dim)}
+        steps = sinusoids(timestep.to(latents.device).expand(batch), self.conv_in.out_channels)
+        time = self.time_embedding(steps.to(latents.dtype)).repeat_interleave(frames, dim=0)  # [B*T, 4C]
+        over_time = None if spatial_only else frames
 
         x = self.conv_in(rearrange(latents, "b t c h w -> (b t) c h w"))
         skips = [x]
-        for block in self.down_blocks:
-            attends = text if getattr(block, "has_cross_attention", False) else {}
-            x, outputs = block(hidden_states=x, **conditioning, **attends)
-            skips.extend(outputs)
+        for level in self.down_blocks:
+            for resnet, transformer in level.layers():
+                x = self.run(resnet, x, over_time, time)
+                x = self.run(transformer, x, over_time) if transformer else x
+                skips.append(x)
+            for halve in level.downsamplers:
+                x = halve(x)
+                skips.append(x)
 
-        x = self.mid_block(hidden_states=x, **conditioning, **text)
+        for resnet, transformer in self.mid_block.layers():
+            x = self.run(resnet, x, over_time, time)
+            x = self.run(transformer, x, over_time) if transformer else x
 
-        for block in self.up_blocks:
-            count = len(block.resnets)
-            skips, mine = skips[:-count], skips[-count:]
-            # Odd sizes lose a row on the way down, so each level is told the size to grow back to.
-            size = tuple(skips[-1].shape[2:]) if skips else None
-            attends = text if getattr(block, "has_cross_attention", False) else {}
-            x = block(
-                hidden_states=x,
-                res_hidden_states_tuple=tuple(mine),
-                upsample_size=size if size != (2 * x.shape[2], 2 * x.shape[3]) else None,
-                **conditioning,
-                **attends,
-            )
+        for level in self.up_blocks:
+            for resnet, transformer in level.layers():
+                x = torch.cat([x, skips.pop()], dim=1)
+                x = self.run(resnet, x, over_time, time)
+                x = self.run(transformer, x, over_time) if transformer else x
+            for double in level.upsamplers:
+                x = double(x, skips[-1].shape[-2:])  # odd sizes lost a row on the way down
 
-        x = self.conv_out(self.conv_act(self.conv_norm_out(x)))
+        x = self.conv_out(F.silu(self.conv_norm_out(x)))
         return rearrange(x, "(b t) c h w -> b t c h w", t=frames)
 
     def slice_tokens(self, count: int) -> None:
         """Have feed-forward layers take this many tokens at once. Changes memory, never the result."""
-        modules: Any = self.modules()
-        for module in modules:
-            if hasattr(module, "tokens_at_once"):
+        for module in self.modules():
+            if isinstance(module, FeedForward):
                 module.tokens_at_once = count
 
     def activation_bytes(self, positions: int) -> int:
         """Peak of activations for ``positions`` latent pixels in all frames: measured on SVD's UNet, 320 wide."""
-        return int(9_700 * positions * self.conv_in.out_channels / 320 * self.dtype.itemsize / 2)
+        return int(7_300 * positions * self.conv_in.out_channels / 320 * self.dtype.itemsize / 2)
 
 
-def without_dead_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a published config that shapes the network; the rest is bookkeeping or dead code of its authors."""
-    dead = {"class_embed_type", "num_class_embeds", "act_fn", "sample_size"}
-    return {key: value for key, value in config.items() if key not in dead and not key.startswith("_")}
+class SpatioTemporalTransformer(nn.Module):
+    """Attention among the places of a frame, then among the frames of a place, blended by a learned share."""
+
+    def __init__(self, operations: Any, attend: Attention, channels: int, heads: int, depth: int) -> None:
+        super().__init__()
+        block = partial(TransformerBlock, operations, attend, channels, heads)
+        self.norm = operations.GroupNorm(GROUPS, channels, 1e-6)
+        self.proj_in = operations.Linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList(block() for _ in range(depth))
+        self.time_pos_embed = Embedding(operations, channels, 4 * channels, channels)
+        self.temporal_transformer_blocks = nn.ModuleList(block(over_time=True) for _ in range(depth))
+        self.time_mixer = Blend()
+        self.proj_out = operations.Linear(channels, channels)
+
+    def forward(self, x: Tensor, frames: int | None) -> Tensor:
+        """``[B*T, C, h, w]``, ``frames`` (T) for each clip; None leaves out the layers over time."""
+        height, width = x.shape[-2:]
+        tokens = self.proj_in(rearrange(self.norm(x), "n c h w -> n (h w) c"))
+        for over_space, over_time in zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True):
+            tokens = over_space(tokens)
+            if frames is not None:
+                order = sinusoids(torch.arange(frames, device=x.device), x.shape[1]).to(x.dtype)
+                tracks = rearrange(tokens, "(b t) l c -> (b l) t c", t=frames) + self.time_pos_embed(order)
+                tracks = over_time(tracks)
+                tokens = self.time_mixer(tokens, rearrange(tracks, "(b l) t c -> (b t) l c", l=height * width))
+        return x + rearrange(self.proj_out(tokens), "n (h w) c -> n c h w", h=height, w=width)
 
 
-def pin_epsilons(unet: MattingUNet) -> None:
-    """Give every normalisation the epsilon the weights were trained with, whatever this diffusers defaults to.
+class TransformerBlock(nn.Module):
+    """Self-attention and a feed-forward layer, each added to its input; over time, another feed-forward layer first.
 
-    SVD's resnets use 1e-6 in blocks with cross-attention and in all up blocks, 1e-5 in the lowest down block, the
-    middle and the output. A wrong one changes the result by less than any comparison of outputs could show.
+    SVD's attention to a text or picture in between has nothing to look at here: its bias is in ``attn1`` (see `fold`).
     """
-    for name, module in unet.named_modules():
-        if isinstance(module, nn.LayerNorm):
-            module.eps = 1e-5
-        elif isinstance(module, nn.GroupNorm):
-            lowest = name.startswith("down_blocks.") and not getattr(
-                unet.down_blocks[int(name.split(".")[1])], "has_cross_attention", False
-            )
-            in_resnet = ".resnets." in name
-            wide = name == "conv_norm_out" or (in_resnet and (lowest or name.startswith("mid_block.")))
-            module.eps = 1e-5 if wide else 1e-6
+
+    def __init__(self, operations: Any, attend: Attention, channels: int, heads: int, over_time: bool = False) -> None:
+        super().__init__()
+        if over_time:
+            self.norm_in = operations.LayerNorm(channels)
+            self.ff_in = FeedForward(operations, channels)
+        self.over_time = over_time
+        self.norm1 = operations.LayerNorm(channels)
+        self.attn1 = SelfAttention(operations, attend, channels, heads)
+        self.norm3 = operations.LayerNorm(channels)
+        self.ff = FeedForward(operations, channels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``[N, L, C]`` to the same shape."""
+        if self.over_time:
+            tokens = tokens + self.ff_in(self.norm_in(tokens))
+        tokens = tokens + self.attn1(self.norm1(tokens))
+        return tokens + self.ff(self.norm3(tokens))
+
+
+class SelfAttention(nn.Module):
+    """Every token looks at all tokens of its row."""
+
+    def __init__(self, operations: Any, attend: Attention, channels: int, heads: int) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"{heads} attention heads cannot share {channels} channels")
+        self.attend, self.heads = attend, heads
+        self.to_q, self.to_k, self.to_v = (operations.Linear(channels, channels, bias=False) for _ in range(3))
+        self.to_out = nn.ModuleList([operations.Linear(channels, channels)])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``[N, L, C]`` to the same shape."""
+        return self.to_out[0](self.attend(self.to_q(tokens), self.to_k(tokens), self.to_v(tokens), self.heads))
+
+
+class FeedForward(nn.Module):
+    """Two layers, four times as wide in between, on a slice of the tokens at a time."""
+
+    tokens_at_once = 2**15
+
+    def __init__(self, operations: Any, channels: int) -> None:
+        super().__init__()
+        gate, out = GatedGELU(operations, channels, 4 * channels), operations.Linear(4 * channels, channels)
+        self.net = nn.Sequential(gate, nn.Identity(), out)  # the second was dropout
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``[N, L, C]`` to the same shape."""
+        flat, each = tokens.flatten(0, 1), self.tokens_at_once
+        if len(flat) <= each:
+            return self.net(tokens)
+        result = torch.empty_like(flat)
+        for first in range(0, len(flat), each):
+            result[first : first + each] = self.net(flat[first : first + each])
+        return result.view_as(tokens)
+
+
+class GatedGELU(nn.Module):
+    """Half of the values, each through a gate that the other half opens (GEGLU; Shazeer, 2020)."""
+
+    def __init__(self, operations: Any, channels: int, out: int) -> None:
+        super().__init__()
+        self.proj = operations.Linear(channels, 2 * out)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``[..., C]`` to ``[..., out]``."""
+        values, gates = self.proj(tokens).chunk(2, dim=-1)
+        return values * F.gelu(gates)
+
+
+class Blend(nn.Module):
+    """A learned share of what was found in the frame, the rest from what was found over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix_factor = nn.Parameter(torch.empty(1))
+        if not self.mix_factor.is_meta:
+            nn.init.constant_(self.mix_factor, 0.5)
+
+    def forward(self, over_space: Tensor, over_time: Tensor) -> Tensor:
+        """Two tensors of one shape to one."""
+        share = torch.sigmoid(self.mix_factor.to(over_space.device)).to(over_space.dtype)
+        return share * over_space + (1 - share) * over_time
+
+
+class Embedding(nn.Module):
+    """Sinusoids ``[N, C]`` to an embedding, by two linear layers."""
+
+    def __init__(self, operations: Any, channels: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.linear_1, self.linear_2 = operations.Linear(channels, hidden), operations.Linear(hidden, out)
+
+    def forward(self, sinusoids: Tensor) -> Tensor:
+        """``[N, C]`` to ``[N, out]``."""
+        return self.linear_2(F.silu(self.linear_1(sinusoids)))
+
+
+class Upsample(nn.Module):
+    """Nearest neighbours at a larger size, then a convolution."""
+
+    def __init__(self, operations: Any, channels: int) -> None:
+        super().__init__()
+        self.conv = operations.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, size: torch.Size) -> Tensor:
+        """``[N, C, h, w]`` to ``[N, C, *size]``."""
+        return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
+
+
+def sinusoids(positions: Tensor, channels: int) -> Tensor:
+    """Positions ``[N]`` as cosines, then sines, of falling frequency: ``[N, C]``, float32 (Vaswani et al., 2017).
+
+    Example:
+        >>> sinusoids(torch.tensor([0.0]), 4).tolist()
+        [[1.0, 1.0, 0.0, 0.0]]
+    """
+    half = channels // 2
+    exponents = -math.log(10_000) * torch.arange(half, device=positions.device) / half  # rounding as SVD's counts here
+    angles = positions[:, None].float() * exponents.exp()
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)

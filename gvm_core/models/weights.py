@@ -1,10 +1,10 @@
-"""From a folder of weights to a `MattingModel`: find, check, load."""
+"""From a folder of weights to a `MattingModel`: find, check, fold, load."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..host.base import Network
+from .blocks import Attention, SpatioTemporalResnet, attention, bare
 from .files import has_weights, read_json, read_weights
-from .lora import DEAF, check_lora, find_lora, merge_lora, read_lora, restore_weights
+from .fold import Weights, fold, is_text, published_shapes
+from .lora import LowRank, check_lora, find_lora, merge_lora, read_lora, restore_weights
 from .unet import MattingUNet
 from .vae import TemporalVAE
 
@@ -51,12 +54,14 @@ class MattingModel:
         unet: Image latents to alpha latents.
         vae: Pixels to latents and back.
         config: Where it came from.
+        shares: By which `fold` scaled layers of the UNet, for the LoRA.
         compiled: Whether torch compiles the networks; see `compile`.
     """
 
     unet: MattingUNet
     vae: TemporalVAE
     config: ModelConfig
+    shares: dict[str, float] = field(default_factory=dict, repr=False)
     compiled: bool = False
     _originals: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
@@ -79,9 +84,8 @@ class MattingModel:
         self.unet.compile()
         self.vae.encoder.compile()
         for block in self.vae.decoder.modules():
-            resnet = getattr(block, "spatial_res_block", None)
-            if resnet is not None:
-                resnet.compile()
+            if isinstance(block, SpatioTemporalResnet):
+                block.spatial_res_block.compile()
 
     def apply_lora(self, path: str | os.PathLike[str], strength: float = 1.0) -> None:
         """Merge the LoRA at ``path`` into the UNet in place of the one that is in it, if any.
@@ -89,7 +93,7 @@ class MattingModel:
         Raises:
             ModelError: If the file is damaged or belongs to another network; the weights are as before then.
         """
-        lora = {name: update for name, update in read_lora(Path(path)).items() if DEAF not in f"{name}."}
+        lora = folded_lora(read_lora(Path(path)), self.shares)
         check_lora(self.unet, lora)
         self.remove_lora()
         self._originals = merge_lora(self.unet, lora, strength)
@@ -99,18 +103,14 @@ class MattingModel:
         restore_weights(self.unet, self._originals)
         self._originals = {}
 
-    def scheduler(self) -> Any:
-        """A fresh ``FlowMatchEulerDiscreteScheduler`` for one window of the gaussian mode."""
-        from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-
-        return FlowMatchEulerDiscreteScheduler.from_config(self.config.scheduler)
-
 
 def load_model(
     source: str | os.PathLike[str] = "demo",
     dtype: torch.dtype = torch.float32,
     lora: Literal["auto"] | str | os.PathLike[str] | None = "auto",
     lora_strength: float = 1.0,
+    operations: Any = nn,
+    attend: Attention = attention,
 ) -> MattingModel:
     """Load a matting model.
 
@@ -120,6 +120,8 @@ def load_model(
         dtype: Precision of the weights in memory, and so of the arithmetic.
         lora: ``"auto"`` merges the LoRA that lies beside the UNet, if there is one; a path merges that; None, none.
         lora_strength: Factor on the LoRA's update; 1 is as trained.
+        operations: Makes the networks' layers: a namespace of layer classes, such as `torch.nn`.
+        attend: Computes the UNet's attention.
 
     Raises:
         ModelError: If something is missing, damaged, or of another model.
@@ -129,13 +131,10 @@ def load_model(
         >>> model.config.name, model.vae.factor
         ('demo', 4)
     """
-    from .fold import fold  # diffusers loads on first use
-
     config = model_config(source)
-    unet = build(MattingUNet, config.folder / "unet", dtype)
-    vae = build(TemporalVAE, config.folder / "vae", dtype)
-    fold(unet, vae)
-    model = MattingModel(unet, vae, config)
+    unet, shares = read_network(MattingUNet, config.folder / "unet", dtype, operations, attend=attend)
+    vae, _ = read_network(TemporalVAE, config.folder / "vae", dtype, operations)
+    model = MattingModel(unet, vae, config, shares)
     path = find_lora(config.folder / "unet") if lora == "auto" else lora
     if path is not None and lora_strength != 0:
         model.apply_lora(path, lora_strength)
@@ -176,7 +175,7 @@ def model_folder(source: str | os.PathLike[str]) -> Path:
     if not folder.is_dir():
         if source == "gvm":
             raise ModelError(
-                f"the released GVM weights are not in {folder}. Fetch them with: python -m gvm_core fetch "
+                f"the released GVM weights are not in {folder}. Fetch them with: gvm fetch (or python -m gvm_core fetch) "
                 "(6.5 GB; it shows their licence first), or give the path of a folder that holds them."
             )
         raise ModelError(f"there is no model folder {folder}; give 'demo', 'gvm' or an existing folder")
@@ -200,25 +199,52 @@ def released_folder() -> Path:
     return Path(os.environ.get("GVM_HOME", Path.home() / ".cache" / "gvm")) / "gvm"
 
 
-def build(kind: type[MattingUNet] | type[TemporalVAE], folder: Path, dtype: torch.dtype) -> Any:
-    """A network of ``kind`` with the weights in ``folder``, without ever holding them twice."""
+def read_network(
+    kind: type[Network], folder: Path, dtype: torch.dtype, operations: Any, ignored: str | None = None, **more: Any
+) -> tuple[Any, dict[str, float]]:
+    """A network of ``kind`` with the published weights in ``folder``, never held twice, and the shares that `fold` found.
+
+    Args:
+        kind: `MattingUNet` or `TemporalVAE`.
+        folder: Holds ``config.json`` and weights.
+        dtype: Precision of the weights.
+        operations: Makes the layers.
+        ignored: Weights whose name begins so are left out.
+        more: For ``kind``.
+
+    Raises:
+        ModelError: If something is missing, damaged, or of another model.
+    """
     config = read_json(folder / "config.json")
-    weights = read_weights(folder, dtype)
+    published = read_weights(folder, dtype)
+    if ignored:
+        published = {name: value for name, value in published.items() if not name.startswith(ignored)}
     try:
         with torch.device("meta"):
-            network = kind(config)
+            network = kind(config, operations=bare(operations), **more)
+            plain = network if operations is nn else kind(config, operations=bare())  # a host's may have no weights yet
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise ModelError(f"{folder / 'config.json'} does not describe a GVM network: {error}") from error
-    check_weights(network, weights, folder)
+    check_weights(published_shapes(plain), published, folder)
+    weights, shares = fold(published, mixes_in_time=kind is TemporalVAE)
+    del published
     network.load_state_dict(weights, assign=True)
-    return network
+    return network, shares
 
 
-def check_weights(network: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
-    """Raise `ModelError` unless ``weights`` are exactly those of ``network``."""
-    wanted = network.state_dict()
+def folded_lora(lora: dict[str, LowRank], shares: dict[str, float]) -> dict[str, LowRank]:
+    """A LoRA for the published UNet as one for ours: see `fold`."""
+    return {
+        name: replace(update, scale=update.scale * shares.get(name, 1.0))
+        for name, update in lora.items()
+        if not is_text(name)
+    }
+
+
+def check_weights(wanted: dict[str, tuple[int, ...]], weights: Weights, folder: Path) -> None:
+    """Raise `ModelError` unless ``weights`` have exactly the names and shapes that are ``wanted``."""
     missing, surplus = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
-    shapes = [key for key in wanted.keys() & weights.keys() if wanted[key].shape != weights[key].shape]
+    shapes = [key for key in wanted.keys() & weights.keys() if wanted[key] != tuple(weights[key].shape)]
     faults = [
         f"{len(keys)} {what} (first {keys[0]})"
         for keys, what in ((missing, "missing"), (surplus, "unexpected"), (sorted(shapes), "of another shape"))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..media.sequence import png16
+from ..models.fold import published_weights
 from ..models.unet import MattingUNet
 from ..models.vae import TemporalVAE
 from ..models.weights import ADVICE
@@ -33,7 +34,7 @@ def write_model(folder: Path, unet: MattingUNet, vae: TemporalVAE, config: Train
     parts = {"unet": (unet, config.unet), "vae": (vae, {**(config.vae or {}), "scaling_factor": vae.scaling_factor})}
     for name, (network, settings) in parts.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        weights = {key: value.half().contiguous() for key, value in network.state_dict().items()}
+        weights = {key: value.half().contiguous() for key, value in published_weights(network).items()}
         save_file(weights, folder / name / "diffusion_pytorch_model.safetensors")
         (folder / name / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
     if config.sizes:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from ..errors import InputError, ModelError
-from ..models.files import read_json, read_weights
+from ..models.files import read_json
 from ..models.lora import check_lora, find_lora, merge_lora, read_lora
 from ..models.unet import MattingUNet
 from ..models.vae import TemporalVAE
-from ..models.weights import ADVICE, check_weights, model_folder
+from ..models.weights import ADVICE, folded_lora, model_folder, read_network
 from .config import TrainingConfig
 from .layers import begin_still
 
@@ -20,14 +22,18 @@ DEAD = "add_embedding."
 """Weights of SVD's UNet that matting has no use for: they embed frame rate, motion and noise level."""
 
 
-def starting_networks(config: TrainingConfig) -> tuple[MattingUNet, TemporalVAE, TrainingConfig]:
+def starting_networks(config: TrainingConfig, operations: Any = nn) -> tuple[MattingUNet, TemporalVAE, TrainingConfig]:
     """The networks to train, in float32, and ``config`` with what the start knew of them.
+
+    Args:
+        config: Says what to start from.
+        operations: Makes the layers; see `blocks`.
 
     Raises:
         ModelError: If the model to start from is missing, damaged, or neither SVD's nor a matting model's.
     """
     if config.start == "scratch":
-        unet, vae = MattingUNet(config.unet or {}), TemporalVAE(config.vae or {})
+        unet, vae = MattingUNet(config.unet or {}, operations), TemporalVAE(config.vae or {}, operations)
         begin_still(unet)
         begin_still(vae)
         return unet, vae, config
@@ -35,23 +41,18 @@ def starting_networks(config: TrainingConfig) -> tuple[MattingUNet, TemporalVAE,
     settings = {part: read_json(folder / part / "config.json") for part in ("unet", "vae")}
     advice = folder / ADVICE
     sizes = config.sizes or (read_json(advice) if advice.is_file() else None)
-    unet, vae = read_unet(folder / "unet", settings["unet"]), TemporalVAE(settings["vae"])
-    weights = read_weights(folder / "vae", torch.float32)
-    check_weights(vae, weights, folder / "vae")
-    vae.load_state_dict(weights)
+    unet = read_unet(folder / "unet", operations)
+    vae, _ = read_network(TemporalVAE, folder / "vae", torch.float32, operations)
     if config.latent_channels is not None:
-        unet, vae, settings = widen(unet, vae, settings, config.latent_channels)
+        unet, vae, settings = widen(unet, vae, settings, config.latent_channels, operations)
     return unet, vae, replace(config, unet=settings["unet"], vae=settings["vae"], sizes=sizes)
 
 
-def read_unet(folder: Path, settings: dict) -> MattingUNet:
+def read_unet(folder: Path, operations: Any) -> MattingUNet:
     """The UNet in ``folder``, its LoRA merged if one lies beside it."""
-    unet = MattingUNet(settings)
-    weights = {key: value for key, value in read_weights(folder, torch.float32).items() if not key.startswith(DEAD)}
-    check_weights(unet, weights, folder)
-    unet.load_state_dict(weights)
+    unet, shares = read_network(MattingUNet, folder, torch.float32, operations, ignored=DEAD)
     if (path := find_lora(folder)) is not None:
-        lora = read_lora(path)
+        lora = folded_lora(read_lora(path), shares)
         check_lora(unet, lora)
         merge_lora(unet, lora, 1.0)
     if unet.conv_in.in_channels != 2 * unet.conv_out.out_channels:
@@ -60,7 +61,7 @@ def read_unet(folder: Path, settings: dict) -> MattingUNet:
 
 
 def widen(
-    unet: MattingUNet, vae: TemporalVAE, settings: dict[str, dict], channels: int
+    unet: MattingUNet, vae: TemporalVAE, settings: dict[str, dict], channels: int, operations: Any
 ) -> tuple[MattingUNet, TemporalVAE, dict[str, dict]]:
     """The same networks over latents of ``channels`` channels: the first as before, the others new and not yet heeded.
 
@@ -71,6 +72,7 @@ def widen(
         vae: Its VAE.
         settings: The configurations of both, ``unet`` and ``vae``.
         channels: How many channels latents shall have.
+        operations: Makes the layers.
 
     Raises:
         InputError: If that is fewer than there are.
@@ -82,7 +84,7 @@ def widen(
         "unet": {**settings["unet"], "in_channels": 2 * channels, "out_channels": channels},
         "vae": {**settings["vae"], "latent_channels": channels},
     }
-    wider = MattingUNet(settings["unet"]), TemporalVAE(settings["vae"])
+    wider = MattingUNet(settings["unet"], operations), TemporalVAE(settings["vae"], operations)
     one, two = [*range(before)], [*range(before), *range(channels, channels + before)]  # latents; latents in two parts
     places = {  # rows and columns in which the known weights lie, where there are new ones
         "conv_in": (None, two),

@@ -1,6 +1,6 @@
 """The loop that trains: stages in order, each from a source of clips, with checkpoints, curves and sample sheets.
 
-Started by ``python -m gvm_core train``. Every step draws what it needs from its own seed, so a training that was
+Started by ``gvm train``. Every step draws what it needs from its own seed, so a training that was
 stopped goes on as if it had not been.
 """
 
@@ -12,8 +12,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from torch.utils.checkpoint import checkpoint
 
+from ..host.base import Network
 from ..post.guided import refined
 from ..sampling import LAST_TIMESTEP
 from .config import Stage, TrainingConfig
 from .dataset import Batch, Source
 from .encoded import EncodedBatch, EncodedClips, encode_batch
-from .layers import is_temporal, still
+from .layers import is_temporal
 from .loader import Draw, Draws, draw_ahead
 from .lora import LORA_FILE, add_lora, bare_state, set_weights, take_out_lora, write_lora
 from .losses import Parts, autoencoder_losses, latent_loss, matte_losses
 from .output import sample_sheet, write_model
-from .precision import fit_for_cpu
+from .precision import TrainingLayers
 from .start import starting_networks
 from .team import Team
 
@@ -93,11 +91,10 @@ class Training:
         self.team, self.workers = team or Team(), workers
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
-        self.unet, self.vae, self.config = starting_networks(config)
+        operations = TrainingLayers if self.team.device.type == "cpu" else nn
+        self.unet, self.vae, self.config = starting_networks(config, operations)
         for network in (self.unet, self.vae):
             network.to(self.team.device)
-            if self.team.device.type == "cpu":
-                fit_for_cpu(network)
 
     def run(self) -> Path:
         """Run all stages, going on from the folder's checkpoint if there is one.
@@ -137,20 +134,16 @@ class Training:
             first = resumed["step"]
         curve = Curve(self.folder / "losses.csv", stage)
         draws = Draws(source, stage, [self.seed, index], self.team.member)
-        with ExitStack() as layers:
-            if stage.still:
-                layers.enter_context(still(self.unet))
-                layers.enter_context(still(self.vae))
-            for step, draw in enumerate(draw_ahead(draws, first, self.workers, self.team.device), first):
-                parts = self.step(stage, step, draw, weights, optimizer)
-                average.update(weights, step)
-                self.after_step(stage, index, step + 1, source)
-                if self.team.leads:
-                    curve.add(step + 1, parts)
-                if (step + 1) % KEEP_EVERY == 0 and step + 1 < stage.steps:
-                    current = {name: value.detach() for name, value in weights.items()}
-                    more = {"optimizer": optimizer.state_dict(), "average": average.weights, "learning": current}
-                    self.keep(index, step + 1, **more)
+        for step, draw in enumerate(draw_ahead(draws, first, self.workers, self.team.device), first):
+            parts = self.step(stage, step, draw, weights, optimizer)
+            average.update(weights, step)
+            self.after_step(stage, index, step + 1, source)
+            if self.team.leads:
+                curve.add(step + 1, parts)
+            if (step + 1) % KEEP_EVERY == 0 and step + 1 < stage.steps:
+                current = {name: value.detach() for name, value in weights.items()}
+                more = {"optimizer": optimizer.state_dict(), "average": average.weights, "learning": current}
+                self.keep(index, step + 1, **more)
         if stage.learn == "lora":
             take_out_lora(self.unet)
             if self.team.leads:
@@ -217,35 +210,36 @@ class Training:
         """The losses of one batch; ``loss`` is what is minimised."""
         if stage.network == "vae":
             assert isinstance(batch, Batch)
-            return self.vae_losses(batch)
+            return self.vae_losses(stage, batch)
         if isinstance(batch, Batch):
             batch = encode_batch(self.vae, batch)
         return self.unet_losses(stage, batch)
 
-    def vae_losses(self, batch: Batch) -> Parts:
+    def vae_losses(self, stage: Stage, batch: Batch) -> Parts:
         """Pictures and mattes through latents with a little noise on them, which makes the decoder forgiving."""
         clips = torch.cat([batch.images, batch.alpha.expand(-1, -1, 3, -1, -1)])
         latents = self.vae.encode(clips.flatten(0, 1) * 2 - 1).float().unflatten(0, clips.shape[:2])
-        returned = self.vae.decode(latents + 0.05 * torch.randn_like(latents)).float() * 0.5 + 0.5
+        noisy = latents + 0.05 * torch.randn_like(latents)
+        returned = self.vae.decode(noisy, stage.still).float() * 0.5 + 0.5
         return autoencoder_losses(returned, clips, latents)
 
     def unet_losses(self, stage: Stage, batch: EncodedBatch) -> Parts:
         """The UNet's latents against the matte's, and where the stage asks for it the decoded mattes as well."""
         if stage.objective == "zeros":
             known = torch.cat([torch.zeros_like(batch.known), batch.known], dim=2)
-            cleaned = predicted = self.unet(known, torch.tensor(LAST_TIMESTEP)).float()
+            cleaned = predicted = self.unet(known, torch.tensor(LAST_TIMESTEP), stage.still).float()
             wanted = batch.wanted
         else:
             noise = torch.randn_like(batch.wanted)
             level = torch.rand(len(noise), device=noise.device)
             sigma = level[:, None, None, None, None]
             noisy = (1 - sigma) * batch.wanted + sigma * noise
-            predicted = self.unet(torch.cat([noisy, batch.known], dim=2), 1000 * level).float()
+            predicted = self.unet(torch.cat([noisy, batch.known], dim=2), 1000 * level, stage.still).float()
             wanted, cleaned = noise - batch.wanted, noisy - sigma * predicted  # straight paths: one step leads back
         parts = {"latent": latent_loss(predicted, wanted, batch.confidence)}
         if stage.pixels:
             cleaned, images, alpha, confidence = self.part(stage, cleaned, batch.images, batch.alpha, batch.confidence)
-            mattes = self.vae.decode_alpha(cleaned).float()
+            mattes = self.vae.decode_alpha(cleaned, stage.still).float()
             if stage.refine:
                 pairs = zip(images, mattes, strict=True)
                 mattes = torch.stack([refined(*pair, stage.refine, neighbours=stage.frames > 1) for pair in pairs])
@@ -278,15 +272,16 @@ class Training:
         batch = source.batch(6, max(stage.sizes), stage.frames, np.random.default_rng([self.seed, index]))
         batch = batch.to(self.team.device)
         encoded = encode_batch(self.vae, batch) if isinstance(batch, Batch) else batch
-        pictures = self.vae.decode(encoded.known) * 0.5 + 0.5
+        pictures = self.vae.decode(encoded.known, stage.still) * 0.5 + 0.5
         if stage.network == "vae":
-            mattes = self.vae.decode_alpha(encoded.wanted)
+            mattes = self.vae.decode_alpha(encoded.wanted, stage.still)
         else:
             noise = torch.zeros_like(encoded.known)
             if stage.objective == "flow":
                 noise = torch.randn(noise.shape, generator=torch.Generator().manual_seed(0)).to(noise)
-            predicted = self.unet(torch.cat([noise, encoded.known], dim=2), torch.tensor(LAST_TIMESTEP))
-            mattes = self.vae.decode_alpha(noise - predicted if stage.objective == "flow" else predicted)
+            inputs = torch.cat([noise, encoded.known], dim=2)
+            predicted = self.unet(inputs, torch.tensor(LAST_TIMESTEP), stage.still)
+            mattes = self.vae.decode_alpha(noise - predicted if stage.objective == "flow" else predicted, stage.still)
         name = f"{index}_{stage.name.replace(' ', '_')}_{step:06}.png"
         sample_sheet(self.folder / "samples" / name, pictures[:, 0], encoded.alpha[:, 0], mattes[:, 0])
 
@@ -333,9 +328,8 @@ class Curve:
 def checkpoint_activations(network: nn.Module, wanted: bool) -> None:
     """Have the network's blocks keep no activations for the way back, or keep them again."""
     for module in network.modules():
-        if hasattr(module, "gradient_checkpointing"):
-            module.gradient_checkpointing = wanted  # type: ignore[assignment]
-            module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)  # type: ignore[assignment]
+        if isinstance(module, Network):
+            module.checkpointing = wanted
 
 
 def learning_rate(step: int, stage: Stage) -> float:
