@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +21,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gvm_core.models.fold import fold
 from gvm_core.models.layerwise import BY_ROWS, IN_HOST_MEMORY, Layers, Slicing
 from gvm_core.models.unet import MattingUNet
 from gvm_core.models.vae import TemporalVAE
@@ -44,14 +39,17 @@ UNET = {
 }  # fmt: skip
 
 
-def new_unet() -> MattingUNet:
-    """The UNet at its released size."""
-    return MattingUNet(UNET).eval().requires_grad_(False)
+def published() -> tuple[Any, Any]:
+    """The networks at their released size as diffusers builds and runs them."""
+    from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+    from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 
-
-def new_vae() -> TemporalVAE:
-    """The VAE, likewise."""
-    return TemporalVAE(VAE).eval().requires_grad_(False)
+    unet: Any = UNetSpatioTemporalConditionModel.from_config(UNET)
+    vae: Any = AutoencoderKLTemporalDecoder.from_config(VAE)
+    for module in (*unet.modules(), *vae.modules()):
+        if hasattr(module, "mix_factor"):  # diffusers puts it on the CPU whatever the context says
+            module.mix_factor = torch.nn.Parameter(torch.empty(1))
+    return unet, vae
 
 
 class Peak(TorchDispatchMode):
@@ -107,34 +105,34 @@ def main() -> None:
         device = torch.device(DEVICE)
         torch.set_default_dtype(torch.half)
         with device:
-            unet, vae, lean, sliced = networks = [kind() for kind in (new_unet, new_vae, new_unet, new_vae)]
-            for module in (module for network in networks for module in network.modules()):
-                if hasattr(module, "mix_factor"):  # diffusers puts it on the CPU whatever the context says
-                    module.mix_factor = torch.nn.Parameter(torch.empty(1))
-            fold(lean, sliced)
+            stock_unet, stock_vae = published()
+            unet, vae = MattingUNet(UNET), TemporalVAE(VAE)
+            text, ids = torch.zeros(1, 1, UNET["cross_attention_dim"]), torch.zeros(1, 3)
         for height, width in options.size or [(576, 1024), (1024, 1824)]:
             count, shape = options.frames, (4, height // 8, width // 8)
             images = torch.empty(count, 3, height, width, dtype=torch.half, device=device)
             latents = torch.empty(count, *shape, dtype=torch.half, device=device)
 
             def decode(slicing: Slicing, latents: torch.Tensor = latents) -> Callable[[], object]:
-                return lambda: Layers(slicing, device).decode(sliced.decoder, latents)
+                return lambda: Layers(slicing, device).decode(vae.decoder, latents)
 
             def encode(slicing: Slicing, images: torch.Tensor) -> object:
-                return [sliced.encode_sliced(image[None], slicing) for image in images]
+                return [vae.encode(image[None], slicing) for image in images]
 
             ways: dict[str, Callable[[], object]] = {
-                "encode, whole": lambda images=images: vae.encode(images),
+                "encode, whole": lambda images=images: stock_vae.encode(images).latent_dist.mode(),
                 "encode, frame by frame": lambda images=images: [vae.encode(image[None]) for image in images],
                 "encode, row by row": lambda images=images: encode(BY_ROWS, images),
                 "encode, in host memory": lambda images=images: encode(IN_HOST_MEMORY, images),
-                "unet, whole": lambda latents=latents: unet(
+                "unet, whole": lambda latents=latents: (
+                    stock_unet(torch.cat([latents, latents], 1)[None], torch.tensor(999.0), text, ids).sample
+                ),
+                "unet, sliced": lambda latents=latents: unet(
                     torch.cat([latents, latents], 1)[None], torch.tensor(999.0)
                 ),
-                "unet, sliced": lambda latents=latents: lean(
-                    torch.cat([latents, latents], 1)[None], torch.tensor(999.0)
+                "decode, whole": lambda latents=latents, count=count: (
+                    stock_vae.decode(latents, num_frames=count).sample
                 ),
-                "decode, whole": lambda latents=latents: vae.decode(latents[None]),
                 "decode, fast": decode(Slicing()),
                 "decode, row by row": decode(BY_ROWS),
                 "decode, in host memory": decode(IN_HOST_MEMORY),

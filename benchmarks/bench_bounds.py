@@ -12,14 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from pathlib import Path
 from statistics import fmean
 
 import torch
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gvm_core.evaluation.cases import FIRST_SEED, scene_and_camera
 from gvm_core.evaluation.contestants import blurred_mask

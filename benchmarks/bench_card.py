@@ -13,20 +13,15 @@ import argparse
 import datetime
 import itertools
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from bench_activations import UNET, VAE
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan
-from gvm_core.models.fold import fold
+from gvm_core.models.fold import published_weights
 from gvm_core.models.unet import MattingUNet
 from gvm_core.models.vae import TemporalVAE
 from gvm_core.models.weights import MattingModel, ModelConfig
@@ -53,10 +48,8 @@ def new_networks(small: bool, dtype: torch.dtype) -> tuple[MattingUNet, Temporal
 
 
 def new_model(small: bool, dtype: torch.dtype, compiled: bool) -> MattingModel:
-    """The same, folded as `load_model` does it."""
-    unet, vae = new_networks(small, dtype)
-    fold(unet, vae)
-    model = MattingModel(unet, vae, ModelConfig("random", Path(), {}))
+    """A model of them."""
+    model = MattingModel(*new_networks(small, dtype), ModelConfig("random", Path(), {}))
     if compiled:
         model.compile()
     return model
@@ -118,8 +111,8 @@ def plain(
     unet_config, vae_config = (smaller(UNET), smaller(VAE)) if options.small else (UNET, VAE)
     unet: Any = UNetSpatioTemporalConditionModel.from_config(unet_config).to(dtype)
     vae: Any = AutoencoderKLTemporalDecoder.from_config(vae_config).to(dtype)
-    unet.load_state_dict(ours_unet.state_dict(), strict=False)
-    vae.load_state_dict(ours_vae.state_dict())
+    unet.load_state_dict(published_weights(ours_unet), strict=False)
+    vae.load_state_dict(published_weights(ours_vae))
     torch.nn.init.zeros_(unet.add_embedding.linear_2.weight)
     torch.nn.init.zeros_(unet.add_embedding.linear_2.bias)
     unet.eval().to(device)

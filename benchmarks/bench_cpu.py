@@ -14,11 +14,8 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, load_model
 from gvm_core.models.files import read_weights

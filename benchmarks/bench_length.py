@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import random
+import runpy
 import signal
 import subprocess
 import sys
@@ -23,14 +24,11 @@ from pathlib import Path
 
 import av
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from support import write_film, write_tiny_model
-
 from gvm_core.shot import PARTS_FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
+SUPPORT = runpy.run_path(str(ROOT / "tests" / "support.py"))
+write_film, write_tiny_model = SUPPORT["write_film"], SUPPORT["write_tiny_model"]
 SETTLED = 500
 """Frames after which everything that a run keeps has been made."""
 

@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from pathlib import Path
 from statistics import fmean
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gvm_core.evaluation.cases import synthetic_cases
 from gvm_core.metrics import MatteScorer

@@ -11,13 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gvm_core import Clip, MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.evaluation.cases import synthetic_cases

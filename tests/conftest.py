@@ -25,6 +25,12 @@ def tiny_model(tiny_folder):
     return load_model(tiny_folder)
 
 
+@pytest.fixture(scope="session")
+def exact_model(tiny_folder):
+    """The toy model in double precision, in which all ways of computing agree on any processor. Not to be changed."""
+    return load_model(tiny_folder, torch.double)
+
+
 @pytest.fixture
 def cpu():
     """The host for tests that must not depend on a GPU."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -50,50 +51,96 @@ SCHEDULER = {
     "use_dynamic_shifting": False,
 }
 
+SAME = 1e-10
+"""How far results in double precision may differ that are the same but for the order of sums."""
+SAME_STORED = 2e-6
+"""The same for mattes, which are handed on in float32 from stage to stage."""
+
+
+def tiny_weights(seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Random weights of a UNet and a VAE in the published layout, exact in half precision; the same on any machine.
+
+    Nothing in them is zero or one, which would hide mistakes, and outputs are as large as a trained model's.
+    """
+    from gvm_core.models.fold import published_shapes
+    from gvm_core.models.unet import MattingUNet
+    from gvm_core.models.vae import TemporalVAE
+
+    louder = {"unet.conv_out.weight": 3, "vae.quant_conv.weight": 8, "vae.decoder.conv_out.weight": 12}
+    both = []
+    for prefix, kind, config in (("unet", MattingUNet, TINY_UNET), ("vae", TemporalVAE, TINY_VAE)):
+        with torch.device("meta"):
+            shapes = published_shapes(kind(config))
+        weights = {}
+        for number, (name, shape) in enumerate(sorted(shapes.items())):
+            values = np.random.RandomState([seed, number]).standard_normal(shape)  # whose numbers never change
+            if name.endswith("mix_factor"):
+                values = 0.5 + values
+            elif len(shape) > 1:
+                values *= louder.get(f"{prefix}.{name}", 1) / math.sqrt(3 * math.prod(shape[1:]))
+            else:
+                values = 0.1 * values + float("norm" in name and name.endswith("weight"))
+            weights[name] = torch.from_numpy(values.astype(np.float16)).float()
+        both.append(weights)
+    return both[0], both[1]
+
 
 def stock_networks(seed: int = 0):
-    """diffusers' own networks with random weights: the UNet with its camera embedding silenced, and the VAE.
+    """diffusers' own networks with those weights: the UNet with its camera embedding silenced, and the VAE.
 
     With that embedding at zero the pair computes exactly what GVM does, so it is the oracle for our networks.
     """
     from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 
     dead = ("class_embed_type", "num_class_embeds", "act_fn", "_class_name")
-    torch.manual_seed(seed)
     unet = UNetSpatioTemporalConditionModel(**{k: v for k, v in TINY_UNET.items() if k not in dead})
     vae = AutoencoderKLTemporalDecoder(**{k: v for k, v in TINY_VAE.items() if k != "_class_name"})
-    generator = torch.Generator().manual_seed(seed)
+    for network, weights in zip((unet, vae), tiny_weights(seed), strict=True):
+        unknown = network.load_state_dict(weights, strict=False)
+        assert not unknown.unexpected_keys and all("add_embedding" in key for key in unknown.missing_keys)
     with torch.no_grad():
-        for network in (unet, vae):
-            for name, parameter in network.named_parameters():
-                if parameter.ndim < 2:  # norms, biases and mix factors start as constants, which would hide mistakes
-                    parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-                if name.endswith("mix_factor"):
-                    parameter.add_(torch.randn(parameter.shape, generator=generator))
-        # Outputs as large as a trained model's, or comparisons would pass whatever came out.
-        unet.conv_out.weight.mul_(3)
-        vae.quant_conv.weight.mul_(8)
-        vae.decoder.conv_out.weight.mul_(12)
-        for parameter in [*unet.parameters(), *vae.parameters()]:
-            parameter.copy_(parameter.half().float())
         for parameter in unet.add_embedding.linear_2.parameters():
             parameter.zero_()
     return unet.eval(), vae.eval()
+
+
+def our_networks(seed: int = 0, dtype: torch.dtype = torch.float32):
+    """Our networks with those weights, folded as on loading."""
+    from gvm_core.models.fold import fold
+    from gvm_core.models.unet import MattingUNet
+    from gvm_core.models.vae import TemporalVAE
+
+    ours = MattingUNet(TINY_UNET), TemporalVAE(TINY_VAE)
+    for network, weights, in_time in zip(ours, tiny_weights(seed), (False, True), strict=True):
+        folded, _ = fold({name: value.to(dtype) for name, value in weights.items()}, mixes_in_time=in_time)
+        network.to(dtype).load_state_dict(folded)
+        network.requires_grad_(False).eval()
+    return ours
+
+
+def assert_rounds_like(found, float32, exact):
+    """``found`` may stray from the exact result as float32 itself strays, on this processor and in this run.
+
+    Random networks amplify rounding, each processor's in its own way, so no fixed number would do.
+
+    Args:
+        found: What is tested, in float32.
+        float32: The same, computed in float32 in the plainest way.
+        exact: The same in double precision.
+    """
+    strays = lambda values: float((values.double() - exact.double()).abs().max())  # noqa: E731
+    allowed = 4 * strays(float32) + 2e-7 * float(exact.abs().max())
+    assert strays(found) <= allowed, f"strays by {strays(found):.1e} where float32 strays by {strays(float32):.1e}"
 
 
 def write_tiny_model(folder: Path, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
     """A model folder in the published layout with random weights at toy size."""
     from safetensors.torch import save_file
 
-    unet, vae = stock_networks(seed)
-    for name, network, config in (("unet", unet, TINY_UNET), ("vae", vae, TINY_VAE)):
+    for name, weights, config in zip(("unet", "vae"), tiny_weights(seed), (TINY_UNET, TINY_VAE), strict=True):
         (folder / name).mkdir(parents=True)
-        weights = {
-            key: value.to(dtype).contiguous()
-            for key, value in network.state_dict().items()
-            if not key.startswith("add_embedding.")
-        }
-        save_file(weights, folder / name / "diffusion_pytorch_model.safetensors")
+        half = {key: value.to(dtype) for key, value in weights.items()}
+        save_file(half, folder / name / "diffusion_pytorch_model.safetensors")
         (folder / name / "config.json").write_text(json.dumps(config))
     (folder / "scheduler").mkdir()
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))

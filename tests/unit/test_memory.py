@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import save_file
 from support import TINY_UNET, write_tiny_model
 
+from gvm_core.models.fold import published_weights
 from gvm_core.models.unet import MattingUNet
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +87,6 @@ LOADING = (
     RESIDENT
     + """
 from gvm_core import load_model
-from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 
 def most_mib():
     with open("/proc/self/status") as file:
@@ -108,7 +108,7 @@ def test_loading_needs_the_weights_once_not_twice(tmp_path):
     wide = {**TINY_UNET, "block_out_channels": [256, 256, 256], "num_attention_heads": [4, 4, 4]}
     folder = write_tiny_model(tmp_path / "wide")
     network = MattingUNet(wide)
-    save_file(network.state_dict(), folder / "unet" / "diffusion_pytorch_model.safetensors")
+    save_file(published_weights(network), folder / "unet" / "diffusion_pytorch_model.safetensors")
     (folder / "unet" / "config.json").write_text(json.dumps(wide))
     size = sum(parameter.numel() * 4 for parameter in network.parameters()) / 2**20
     grown = growth(LOADING, folder)

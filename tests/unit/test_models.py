@@ -1,17 +1,29 @@
 """Our networks against diffusers' own: what a user loses here is the published model."""
 
 import json
+import math
 import shutil
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import TINY_UNET, TINY_VAE, moving_clip, stock_networks, write_tiny_model
+from support import (
+    SAME_STORED,
+    TINY_UNET,
+    TINY_VAE,
+    assert_rounds_like,
+    moving_clip,
+    stock_networks,
+    write_tiny_model,
+)
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
-from gvm_core.errors import ModelError
+from gvm_core.errors import MissingPackageError, ModelError
 from gvm_core.models.files import INDICES, WEIGHTS, WEIGHTS_FP16
+from gvm_core.models.fold import published_shapes
 from gvm_core.models.unet import MattingUNet
+from gvm_core.sampling import flow_scheduler
 
 FULL_UNET = {
     **TINY_UNET,
@@ -29,49 +41,66 @@ def stock():
     return stock_networks()
 
 
+@pytest.fixture(scope="module")
+def exact():
+    return tuple(network.double() for network in stock_networks())
+
+
 def oracle_matte(stock, frames):
     """GVM's one step over one window, written with nothing but stock diffusers."""
     unet, vae = stock
     scale, t = vae.config["scaling_factor"], len(frames)
+    frames = frames.to(unet.dtype)
     with torch.no_grad():
         rgb = vae.encode(frames * 2 - 1).latent_dist.mode() * scale
         latents = torch.cat([torch.zeros_like(rgb), rgb], dim=1)[None]
-        alpha_latents = unet(latents, 999, torch.zeros(1, 1, 16), torch.zeros(1, 3), return_dict=False)[0]
+        alpha_latents = unet(latents, 999, rgb.new_zeros(1, 1, 16), rgb.new_zeros(1, 3), return_dict=False)[0]
         pictures = vae.decode(alpha_latents[0] / scale, num_frames=t).sample
     return rgb, alpha_latents[0], (pictures.mean(1, keepdim=True) * 0.5 + 0.5).clamp(0, 1)
 
 
+def stages(model, frames):
+    """Image latents, alpha latents and alpha of one window, by the pipeline."""
+    pipeline = MattingPipeline(model, MatteSettings(plan=WindowPlan(8, 2), pad_multiple=4), TorchHost("cpu"))
+    image_latents = next(pipeline.encode(pipeline.fit(frames)[1]))
+    return image_latents.data, next(pipeline.denoise([image_latents])).data, pipeline.matte(frames)
+
+
 @pytest.mark.parametrize(("frames", "height", "width"), [(6, 32, 96), (1, 32, 32), (5, 40, 56), (3, 36, 20)])
-def test_latents_and_matte_equal_those_of_stock_diffusers(stock, tiny_model, cpu, frames, height, width):
+def test_latents_and_matte_equal_those_of_stock_diffusers(stock, exact, tiny_model, tiny_folder, frames, height, width):
     clip = moving_clip(frames, height, width)
-    pipeline = MattingPipeline(tiny_model, MatteSettings(plan=WindowPlan(8, 2), pad_multiple=4), cpu)
-    rgb, alpha_latents, alpha = oracle_matte(stock, clip)
-
-    image_latents = next(pipeline.encode(pipeline.fit(clip)[1]))
-    assert (image_latents.data - rgb).abs().max() < 1e-4
-    assert (next(pipeline.denoise([image_latents])).data - alpha_latents).abs().max() < 1e-4
-    assert (pipeline.matte(clip) - alpha).abs().max() < 2e-5
+    wanted, plain = oracle_matte(exact, clip), oracle_matte(stock, clip)
+    for found, float32, true in zip(stages(tiny_model, clip), plain, wanted, strict=True):
+        assert_rounds_like(found, float32, true)
+    for found, true in zip(stages(load_model(tiny_folder, torch.double), clip), wanted, strict=True):
+        assert (found - true).abs().max() < SAME_STORED
 
 
-def test_gaussian_steps_equal_diffusers_scheduler(stock, tiny_model, cpu):
+def test_gaussian_steps_equal_diffusers_scheduler(exact, tiny_folder, cpu):
     from diffusers import FlowMatchEulerDiscreteScheduler
 
-    pipeline = MattingPipeline(tiny_model, MatteSettings(noise="gaussian", steps=3, seed=5, pad_multiple=4), cpu)
+    model = load_model(tiny_folder, torch.double)
+    pipeline = MattingPipeline(model, MatteSettings(noise="gaussian", steps=3, seed=5, pad_multiple=4), cpu)
     image_latents = next(pipeline.encode(pipeline.fit(moving_clip(4))[1]))
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0)
     scheduler.set_timesteps(3)
-    x = pipeline.noise(image_latents)[None]
+    x, known = pipeline.noise(image_latents)[None].double(), image_latents.data[None].double()
     with torch.no_grad():
         for t in scheduler.timesteps:
-            v = stock[0](
-                torch.cat([x, image_latents.data[None]], 2), t, torch.zeros(1, 1, 16), torch.zeros(1, 3)
-            ).sample
+            v = exact[0](torch.cat([x, known], 2), t, x.new_zeros(1, 1, 16), x.new_zeros(1, 3)).sample
             x = scheduler.step(v, t, x).prev_sample
-    assert (next(pipeline.denoise([image_latents])).data - x[0]).abs().max() < 1e-4
+    assert (next(pipeline.denoise([image_latents])).data - x[0]).abs().max() < SAME_STORED * x.abs().max()
+
+
+def test_without_diffusers_the_gaussian_mode_says_how_to_get_it_and_all_else_works(tiny_model, cpu, monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers.schedulers.scheduling_flow_match_euler_discrete", None)
+    MattingPipeline(tiny_model, host=cpu).matte(moving_clip(2))
+    with pytest.raises(MissingPackageError, match="pip install 'diffusers"):
+        MattingPipeline(tiny_model, MatteSettings(noise="gaussian"), cpu)
 
 
 def test_published_timesteps_and_sigmas(tiny_model):
-    scheduler = tiny_model.scheduler()
+    scheduler = flow_scheduler(tiny_model.config.scheduler)
     scheduler.set_timesteps(3)
     assert scheduler.timesteps.tolist() == pytest.approx([1000, 751.12109, 8.92857], abs=1e-3)
     assert scheduler.sigmas.tolist() == pytest.approx([1, 0.75112110, 0.00892857, 0], abs=1e-6)
@@ -101,8 +130,9 @@ def test_vae_epsilons_are_those_the_weights_were_trained_with(tiny_model):
 def test_the_real_network_has_the_published_number_of_parameters():
     with torch.device("meta"):
         unet = MattingUNet(FULL_UNET)
-    assert sum(p.numel() for p in unet.parameters()) == 1_521_999_082
-    assert len(unet.state_dict()) == 1424
+    published = published_shapes(unet)
+    assert sum(math.prod(shape) for shape in published.values()) == 1_521_999_082
+    assert len(published) == 1424
 
 
 def test_half_precision_sharded_weights_load_as_well(tmp_path, tiny_model):
@@ -182,7 +212,7 @@ def test_a_folder_of_something_else_says_what_it_lacks(tmp_path):
 
 def test_released_weights_that_are_not_there_say_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("GVM_HOME", str(tmp_path))
-    with pytest.raises(ModelError, match="python -m gvm_core fetch"):
+    with pytest.raises(ModelError, match="gvm fetch"):
         load_model("gvm")
 
 

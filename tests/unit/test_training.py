@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from support import TINY_UNET, TINY_VAE, moving_clip, stock_networks, write_tiny_model
+from support import SAME, TINY_UNET, TINY_VAE, moving_clip, our_networks, stock_networks, write_tiny_model
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import InputError, ModelError
@@ -24,7 +24,7 @@ from gvm_core.training.config import Stage, TrainingConfig, bundled_configs, rea
 from gvm_core.training.dataset import Batch, ClipPool, Clips, draw_layers
 from gvm_core.training.encoded import EncodedClips, encode_batch
 from gvm_core.training.labelled import LabelledSource, Mixture
-from gvm_core.training.layers import begin_still, is_temporal, still
+from gvm_core.training.layers import begin_still, is_temporal
 from gvm_core.training.loader import Draws, draw_ahead
 from gvm_core.training.losses import gradient_loss, laplacian_loss, latent_loss, matte_losses
 from gvm_core.training.pairs import find_labelled
@@ -143,19 +143,21 @@ def test_what_is_frozen_stays_frozen(changes, learns, pool, tmp_path):
 
 def test_a_new_network_may_learn_from_single_frames_without_its_layers_over_time(tmp_path, pool):
     training = Training(tmp_path, config(stage()), lambda _: pool)
-    latents = torch.randn(2, 3, 2 * TINY_VAE["latent_channels"], 8, 8)
-    with torch.no_grad():
-        full = training.unet(latents, torch.tensor(999))
-        with still(training.unet):
-            single = training.unet(latents, torch.tensor(999))
-        again = training.unet(latents, torch.tensor(999))
-    torch.testing.assert_close(single, full, rtol=0, atol=1e-5)
-    assert torch.equal(full, again)
-    with torch.no_grad():
-        for name, parameter in training.unet.named_parameters():
-            if is_temporal(name):
-                parameter.add_(0.05 * torch.randn_like(parameter))
-        assert (training.unet(latents, torch.tensor(999)) - single).abs().max() > 1e-3
+    unet, vae = training.unet.double(), training.vae.double()
+    latents = torch.randn(2, 3, 2 * TINY_VAE["latent_channels"], 8, 8, dtype=torch.double)
+    runs = {
+        unet: lambda **which: unet(latents, torch.tensor(999), **which),
+        vae: lambda **which: vae.decode(latents[:, :, : TINY_VAE["latent_channels"]], **which),
+    }
+    for network, run in runs.items():
+        with torch.no_grad():
+            single = run(spatial_only=True)
+            assert (run() - single).abs().max() < SAME
+            for name, parameter in network.named_parameters():
+                if is_temporal(name) and "time_conv_out" not in name:
+                    parameter.add_(0.05 * torch.randn_like(parameter))
+            assert torch.equal(run(spatial_only=True), single)
+            assert (run() - single).abs().max() > 1e-3
 
 
 def test_a_lora_halves_the_error_on_the_users_clips_and_loads_like_any_other(tmp_path):
@@ -191,7 +193,7 @@ def test_flow_matching_gives_back_the_matte_when_the_velocity_is_right(pool, tmp
     batch = encode_batch(training.vae, pool.batch(2, 32, 2, np.random.default_rng(0)))
     inputs = []
 
-    def velocity(latents, timestep):
+    def velocity(latents, timestep, spatial_only):
         inputs.append((latents, timestep))
         channels = latents.shape[2] // 2
         sigma = timestep[:, None, None, None, None] / 1000
@@ -284,8 +286,8 @@ def test_stable_video_diffusions_own_weights_are_a_start(tmp_path):
         network.save_pretrained(tmp_path / "svd" / name)
     assert any(key.startswith("add_embedding.") for key in unet.state_dict())
     networks = starting_networks(TrainingConfig(start=str(tmp_path / "svd"), stages=(stage(),)))
-    for ours, stock in zip(networks, (unet, vae), strict=False):
-        assert all(torch.equal(value, stock.state_dict()[name]) for name, value in ours.state_dict().items())
+    for found, wanted in zip(networks, our_networks(), strict=False):
+        assert all(torch.equal(value, wanted.state_dict()[name]) for name, value in found.state_dict().items())
     assert networks[2].unet["block_out_channels"] == TINY_UNET["block_out_channels"]
 
 
@@ -293,19 +295,19 @@ def test_widened_latents_begin_as_the_same_networks(tiny_folder):
     config = TrainingConfig(start=str(tiny_folder), stages=(stage(),))
     unet, vae, _ = starting_networks(config)
     wide_unet, wide_vae, widened = starting_networks(replace(config, latent_channels=7))
+    for network in (unet, vae, wide_unet, wide_vae):
+        network.double()
     assert widened.unet["in_channels"] == 14 and widened.vae["latent_channels"] == 7
-    images = moving_clip(3, 16, 24)[None] * 2 - 1
+    images = moving_clip(3, 16, 24)[None].double() * 2 - 1
     with torch.no_grad():
         latents, wide = (network.encode(images[0])[None] for network in (vae, wide_vae))
         assert wide.shape[2] == 7
-        torch.testing.assert_close(wide[:, :, :4], latents, rtol=0, atol=1e-5)
+        assert (wide[:, :, :4] - latents).abs().max() < SAME
         assert wide[:, :, 4:].abs().amax(dim=(0, 1, 3, 4)).min() > 0, "new channels see something"
-        torch.testing.assert_close(wide_vae.decode(wide), vae.decode(latents), rtol=0, atol=2e-5)
-        # The same numbers for both: a random UNet makes much of the last bits that two encoders differ in.
-        wide[:, :, :4] = latents
+        assert (wide_vae.decode(wide) - vae.decode(latents)).abs().max() < SAME
         known, wide_known = (torch.cat([torch.zeros_like(each), each], dim=2) for each in (latents, wide))
         first = wide_unet(wide_known, torch.tensor(999))[:, :, :4]
-        torch.testing.assert_close(first, unet(known, torch.tensor(999)), rtol=0, atol=2e-5)
+        assert (first - unet(known, torch.tensor(999))).abs().max() < SAME
 
 
 def test_latents_do_not_shrink(tiny_folder):
@@ -361,16 +363,17 @@ def test_an_unknown_configuration_names_those_there_are():
 
 def test_new_layers_over_time_begin_as_doing_nothing():
     torch.manual_seed(0)
-    vae = TemporalVAE(TINY_VAE)
+    vae = TemporalVAE(TINY_VAE).double()
     begin_still(vae)
-    latents = torch.randn(1, 3, TINY_VAE["latent_channels"], 8, 8)
+    latents = torch.randn(1, 3, TINY_VAE["latent_channels"], 8, 8, dtype=torch.double)
     with torch.no_grad():
         together = vae.decode(latents)
         alone = torch.cat([vae.decode(latents[:, i : i + 1]) for i in range(3)], dim=1)
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    assert (together - alone).abs().max() < SAME
 
 
 PAIR = """
+import json
 import sys
 from pathlib import Path
 import numpy as np
@@ -378,19 +381,12 @@ import torch
 from gvm_core.training.config import Stage, TrainingConfig
 from gvm_core.training.dataset import ClipPool
 from gvm_core.training.team import assemble
-from gvm_core.training.pairs import find_labelled
-from gvm_core.training.studio.scene import Frame
-from gvm_core.training.start import starting_networks
 from gvm_core.training.train import Training
-from gvm_core.training.write import write_clip
-sys.path.insert(0, "tests")
-from safetensors.torch import load_file, save_file
-from support import TINY_UNET, TINY_VAE, moving_clip, stock_networks, write_tiny_model
 
-folder, layers = Path(sys.argv[1]), np.load(sys.argv[2])
+folder, layers, networks = Path(sys.argv[1]), np.load(sys.argv[2]), json.loads(sys.argv[3])
 stage = Stage(name="s", sizes=(32,), batch=1, steps=3, rate=1e-3, frames=2)
 team = assemble("cpu")
-training = Training(folder, TrainingConfig(unet=TINY_UNET, vae=TINY_VAE, stages=(stage,)), lambda _: ClipPool(layers), team=team)
+training = Training(folder, TrainingConfig(**networks, stages=(stage,)), lambda _: ClipPool(layers), team=team)
 training.run()
 torch.save(training.unet.state_dict(), folder / f"member{team.member}.pt")
 """
@@ -403,8 +399,9 @@ def test_processes_that_train_together_keep_the_same_weights(pool, tmp_path):
     np.save(tmp_path / "layers.npy", pool.layers)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    arguments = [*launch, str(script), str(tmp_path / "out"), str(tmp_path / "layers.npy")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    networks = json.dumps({"unet": TINY_UNET, "vae": TINY_VAE})
+    arguments = [*launch, str(script), str(tmp_path / "out"), str(tmp_path / "layers.npy"), networks]
     done = subprocess.run(arguments, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     first, second = (torch.load(tmp_path / "out" / f"member{i}.pt", weights_only=True) for i in range(2))

@@ -19,7 +19,6 @@ else:
     TESTS = Path(__file__).parents[2]
     PACK = TESTS.parent
     BASE = Path(os.environ["GVM_TEST_BASE"])
-    sys.path.append(str(TESTS))
     sys.argv = ["main.py", "--cpu", "--base-directory", str(BASE)]
 
     import comfy.options
@@ -43,13 +42,9 @@ class Records(logging.Handler):
 
 
 @pytest.fixture(scope="session")
-def pack(tmp_path_factory):
+def pack():
     """The pack, loaded as ComfyUI loads it, in a models folder the user's yaml named first."""
-    from support import write_tiny_model
-
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    write_tiny_model(elsewhere / "tiny")
-    write_tiny_model(elsewhere / "half", dtype=torch.float16)
+    elsewhere = BASE / "elsewhere"  # with models in it
     folder_paths.add_model_folder_path("gvm", str(elsewhere))
 
     records = Records()
