@@ -9,6 +9,7 @@ linked in. Standard library only.
 from __future__ import annotations
 
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -51,10 +52,7 @@ def test(arguments: list[str]) -> int:
 
 def comfy(arguments: list[str]) -> int:
     """Start ComfyUI with this pack linked into its custom_nodes, and open the first workflow once it answers."""
-    sys.path.insert(0, str(ROOT / "tests" / "comfy"))
-    from comfy_env import find_comfyui
-
-    home = find_comfyui()
+    home = runpy.run_path(str(ROOT / "tests" / "comfy" / "comfy_env.py"))["find_comfyui"]()
     if home is None:
         print(
             "No ComfyUI found (COMFYUI_PATH, the folder around custom_nodes/, ~/comfy/ComfyUI).\n"
@@ -75,7 +73,6 @@ def comfy(arguments: list[str]) -> int:
             print(f"Could not link {link} to {ROOT} ({error}); copy this folder there and run this again.")
             return 1
         print(f"linked {link} -> {ROOT}")
-    subprocess.check_call([python, "-m", "pip", "install", "-q", "-r", ROOT / "requirements.txt"])
     rest = [argument for argument in arguments if argument != "--no-browser"]
     server = subprocess.Popen([python, home / "main.py", "--disable-auto-launch", *rest], cwd=home)
     try:
@@ -97,13 +94,13 @@ def answers(address: str, port: int, server: subprocess.Popen) -> bool:
 
 
 def install(group: str) -> None:
-    """Make .venv if there is none, and install what this pack and a dependency group of pyproject.toml need into it."""
+    """Make .venv if there is none, and install this pack, what it needs and a dependency group of pyproject.toml there."""
     if not PYTHON.exists():
         print(f"making {VENV}", flush=True)
         venv.create(VENV, with_pip=True)
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.check_call([*pip, "pip>=25.1"])  # the first that knows dependency groups
-    subprocess.check_call([*pip, "--group", group, "-r", "requirements.txt"], cwd=ROOT)
+    subprocess.check_call([*pip, "--group", group, "-e", "."], cwd=ROOT)
 
 
 if __name__ == "__main__":

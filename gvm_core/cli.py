@@ -1,4 +1,4 @@
-"""The command line, ``python -m gvm_core COMMAND``: see `parser`. The one module that prints."""
+"""The command line, ``gvm COMMAND`` or ``python -m gvm_core COMMAND``: see `parser`. The one module that prints."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Every command and option."""
-    top = argparse.ArgumentParser(prog="python -m gvm_core", description="Generative Video Matting")
+    top = argparse.ArgumentParser(prog="gvm", description="Generative Video Matting")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     matte = commands.add_parser("matte", help="matte a video, a picture or a folder of pictures")
@@ -282,7 +282,7 @@ def run_fetch(options: argparse.Namespace) -> None:
             print("nothing was fetched")
             return
     fetch_release(GVM, options.to, show_bytes)
-    print(f"\nready: python -m gvm_core matte IN OUT --model {options.to}")
+    print(f"\nready: gvm matte IN OUT --model {options.to}")
 
 
 def show_bytes(done: int, total: int) -> None:
@@ -363,7 +363,7 @@ def run_synthesize(options: argparse.Namespace) -> None:
     for number, (name, source) in enumerate(zip(names, sources, strict=True)):
         for _ in write_clip(options.output / name, source(), options.degrade, options.seed + number):
             progress.count(1)
-    print(f"\n{len(names)} clips in {options.output}; python -m gvm_core evaluate folder reads them", file=sys.stderr)
+    print(f"\n{len(names)} clips in {options.output}; gvm evaluate folder reads them", file=sys.stderr)
 
 
 def run_label(options: argparse.Namespace) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -162,10 +161,7 @@ def cluster(ray: Any) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    environment = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])),
-        "OMP_WAIT_POLICY": "PASSIVE",  # or threads of one worker spin where those of another want to work
-    }
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"}  # or threads of one worker spin where those of another want to work
     ray.init(runtime_env={"env_vars": environment}, log_to_driver=False, include_dashboard=False)
     try:
         yield

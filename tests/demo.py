@@ -5,15 +5,11 @@ Writes matte, composite and a contact sheet under ``output/demo``, and prints th
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, load_model
 from gvm_core.cli import main as command
@@ -21,6 +17,7 @@ from gvm_core.evaluation.cases import synthetic_cases
 from gvm_core.media import open_frames
 from gvm_core.post.composite import checker, over
 
+ROOT = Path(__file__).resolve().parents[1]
 CLIPS, FRAMES, SIZE = 16, 16, 128
 ASKED = 0.03  # MAD that the bundled model keeps below, mean over the clips
 SHEET_EDGE = 192

@@ -96,7 +96,9 @@ def _export(checkout: Path, commit: str, into: Path) -> Path | None:
 
 
 def environment(checkout: Path, at: Path = REPO / ".venv-comfy") -> Path:
-    """A python that runs every release and this pack, in a virtual environment built once (minutes) and re-used.
+    """A python that runs every release, in a virtual environment built once (minutes) and re-used.
+
+    Nothing of this pack's own is installed: it must do with what ComfyUI has.
 
     It gets exactly the torch release that runs here: left to itself pip would fetch another one, with gigabytes of CUDA.
     A stamp, written last, holds a digest of all that went in: a change or an interrupted build means building anew.
@@ -109,7 +111,7 @@ def environment(checkout: Path, at: Path = REPO / ".venv-comfy") -> Path:
         The environment's python.
     """
     wheels = _torch_family(metadata.version("torch"))
-    requirements = [*_requirements(checkout / "requirements.txt"), *_requirements(REPO / "requirements.txt"), "pytest"]
+    requirements = [*_requirements(checkout / "requirements.txt"), "pytest"]
     hook = Path(__file__).with_name("cpu_torchvision.py")
     recipe = [sys.version, *wheels, *requirements, hook.read_text("utf-8")]
     digest = hashlib.sha256("\n".join(recipe).encode()).hexdigest()

@@ -31,5 +31,5 @@ def comfyui(request):
 
 @pytest.fixture(scope="session")
 def comfy_python(comfyui):
-    """A python with ComfyUI's requirements in it, ours, and nothing of the user's touched."""
+    """A python with ComfyUI's requirements in it and no others, and nothing of the user's touched."""
     return environment(find_comfyui())

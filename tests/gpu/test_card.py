@@ -1,17 +1,13 @@
 """On a card: what a user loses here is the matte, or the card that was big enough."""
 
 import argparse
-import sys
-from pathlib import Path
 
+import bench_card
 import pytest
 import torch
 from support import moving_clip
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, load_model
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import bench_card
 
 pytestmark = [
     pytest.mark.gpu,
