@@ -1,6 +1,7 @@
 """Evaluation: what a user loses here is a fair table, and the hours that went into it."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from gvm_core.evaluation.cases import FIRST_SEED, Case, folder_cases, synthetic_
 from gvm_core.evaluation.contestants import BASELINES, Contestant, model_contestant
 from gvm_core.evaluation.report import evaluate, score_case, table
 from gvm_core.frames import Clip
+from gvm_core.models.weights import ADVICE
 from gvm_core.settings import MatteSettings
 
 KEYS = {"mad", "mse", "grad", "conn", "dtssd", "seam"}
@@ -117,30 +119,38 @@ def test_the_synthetic_benchmark_never_draws_what_training_saw():
             synthetic_cases(*bad)
 
 
-def test_the_command_scores_models_and_baselines_side_by_side(tmp_path, tiny_folder, capsys):
+@pytest.fixture
+def small_folder(tmp_path, tiny_folder):
+    """The toy model with small frames: at the released model's size its evaluation would take minutes."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "small")
+    (folder / ADVICE).write_text(json.dumps({"short_edge": 64, "max_edge": 96}))
+    return folder
+
+
+def test_the_command_scores_models_and_baselines_side_by_side(tmp_path, small_folder, capsys):
     file, picture = tmp_path / "scores.json", tmp_path / "scores.png"
     command = ["evaluate", "synthetic", "--clips", "1", "--size", "32", "--frames", "4", "--tier", "easy"]
-    command += ["--model", str(tiny_folder), "--model", f"{tiny_folder}@1", "--baseline", "background"]
+    command += ["--model", str(small_folder), "--model", f"{small_folder}@1", "--baseline", "background"]
     command += ["--baseline", "walker", "--baseline", "blurred-mask", "--device", "cpu", "--precision", "fp32"]
     assert main([*command, "--json", str(file), "--plot", str(picture)]) == 0
     report = json.loads(file.read_text())
     assert not KEYS - set(report["mean"]) and not KEYS - set(next(iter(report["clips"].values())))
-    assert list(report["models"]) == [str(tiny_folder), f"{tiny_folder}@1", "background", "walker", "blurred-mask"]
+    assert list(report["models"]) == [str(small_folder), f"{small_folder}@1", "background", "walker", "blurred-mask"]
     assert report["models"]["blurred-mask"]["mean"]["mad"] < report["models"]["background"]["mean"]["mad"]
     assert Image.open(picture).size[0] > 300
     assert "blurred-mask" in capsys.readouterr().out
 
 
-def test_windows_of_one_frame_know_no_time(tiny_folder):
+def test_windows_of_one_frame_know_no_time(small_folder):
     frames = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     host, settings = TorchHost("cpu"), MatteSettings()
-    one = model_contestant(f"{tiny_folder}@1", settings, torch.float32, host)
+    one = model_contestant(f"{small_folder}@1", settings, torch.float32, host)
     forward = torch.cat([clip.data for clip in one.matte(frames)])
     backward = torch.cat([clip.data for clip in one.matte(frames.flip(0))])
     assert torch.allclose(forward, backward.flip(0), atol=1e-6)
-    assert model_contestant(f"{tiny_folder}@4/2", settings, torch.float32, host).joins(8).any()
+    assert model_contestant(f"{small_folder}@4/2", settings, torch.float32, host).joins(8).any()
     with pytest.raises(ModelError):
-        model_contestant(f"{tiny_folder}@many", settings, torch.float32, host)
+        model_contestant(f"{small_folder}@many", settings, torch.float32, host)
 
 
 def test_a_still_camera_lets_background_subtraction_work():
