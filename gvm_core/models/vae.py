@@ -37,8 +37,8 @@ class TemporalVAE(Network):
     The encoder sees one frame at a time, so how many frames share a call never changes its result. The decoder
     convolves and normalises over time: the frames of one call belong together.
 
-    A configuration with 12 in place of 3 channels of pictures folds 2x2 pixels into one before the first layer, which
-    makes a small network four times as quick at full size.
+    A network of more than three channels takes squares of pixels as channels: 12 are the colours of 2x2 pixels, 48 those
+    of 4x4. Its layers never see frames at full size, where most of the time of others goes.
 
     Args:
         config: The ``vae/config.json`` of a published model. Keys the network has no use for are ignored.
@@ -50,22 +50,22 @@ class TemporalVAE(Network):
         config = {**SVD, **config}
         widths, depth, latent = (config[key] for key in ("block_out_channels", "layers_per_block", "latent_channels"))
         pictures: int = config["in_channels"]
-        self.fold: int = math.isqrt(pictures // 3)
-        if pictures != config["out_channels"] or pictures != 3 * self.fold**2:
-            raise ValueError(f"in_channels and out_channels must both be 3, 12 or 27, got {pictures}")
+        self.patch: int = math.isqrt(pictures // 3)
+        if pictures != config["out_channels"] or pictures != 3 * self.patch**2:
+            raise ValueError(f"in_channels and out_channels must both be 3, 12, 27 or 48, got {pictures}")
         self.encoder = Encoder(operations, pictures, 2 * latent, widths, depth)
         self.quant_conv = operations.Conv2d(2 * latent, 2 * latent, 1)
         self.decoder = Decoder(operations, latent, pictures, widths, depth)
         self.scaling_factor: float = config["scaling_factor"]
         self.width: int = widths[0]
-        self.factor: int = self.fold * 2 ** (len(widths) - 1)
+        self.factor: int = self.patch * 2 ** (len(widths) - 1)
 
     def encode(self, images: Tensor, slicing: Slicing | None = None) -> Tensor:
         """Frames ``[N, 3, H, W]`` in -1..1 (sRGB) to latents ``[N, 4, H/f, W/f]``, the mode of their distribution.
 
         With a slicing, frame by frame and band by band: the same numbers in less memory.
         """
-        x = F.pixel_unshuffle(images, self.fold)
+        x = F.pixel_unshuffle(images, self.patch)
         x = self.encoder(x) if slicing is None else Layers(slicing, images.device).encode(self.encoder, x)
         mean, _ = self.quant_conv(x).chunk(2, dim=1)
         return mean * self.scaling_factor
@@ -76,7 +76,7 @@ class TemporalVAE(Network):
         ``spatial_only`` leaves out the layers over time, to learn from single frames.
         """
         x = self.decoder(latents / self.scaling_factor, spatial_only)
-        return F.pixel_shuffle(x, self.fold)
+        return F.pixel_shuffle(x, self.patch)
 
     def decode_alpha(self, latents: Tensor, spatial_only: bool = False) -> Tensor:
         """Clips of alpha latents ``[B, T, 4, h, w]`` to unclamped alpha ``[B, T, 1, h*f, w*f]``: the mean channel."""
@@ -85,7 +85,7 @@ class TemporalVAE(Network):
     def decode_sliced(self, latents: Tensor, slicing: Slicing) -> Tensor:
         """`decode_alpha` of one clip ``[T, 4, h, w]``, ``[T, 1, H, W]``: the same numbers in less memory."""
         x = Layers(slicing, latents.device).decode(self.decoder, latents / self.scaling_factor)
-        return F.pixel_shuffle(x, self.fold).mean(dim=1, keepdim=True) * 0.5 + 0.5
+        return F.pixel_shuffle(x, self.patch).mean(dim=1, keepdim=True) * 0.5 + 0.5
 
     def encode_bytes(self, pixels: int, slicing: Slicing | None = None) -> int:
         """Peak of activations while encoding frames of ``pixels`` pixels in all; one by one with a slicing.
@@ -107,7 +107,7 @@ class TemporalVAE(Network):
 
     def frame_bytes(self, pixels: int) -> int:
         """Bytes of one frame's activations where they are largest."""
-        return pixels // self.fold**2 * self.width * self.dtype.itemsize
+        return pixels // self.patch**2 * self.width * self.dtype.itemsize
 
 
 class Encoder(Network):
