@@ -292,6 +292,8 @@ def sixteen_bits(frame: av.VideoFrame, target: str) -> Tensor:
             "src_color_range": "JPEG" if full else "MPEG",
             "dst_color_range": "JPEG",
         }
+    if frame.width % 2 and frame.height % 2:  # FFmpeg's bilinear scaler (8.1) makes noise of such frames in 4:2:0
+        options["interpolation"] = "BICUBIC"
     levels = convert(frame, format=target, **options).to_ndarray()  # [H, W, C]
     return torch.from_numpy(levels.astype(np.float32) / 65535).movedim(-1, 0)
 
