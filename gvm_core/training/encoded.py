@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +13,15 @@ import torch
 from torch import Tensor
 
 from ..models.vae import TemporalVAE
+from ..progress import Progress
 from .config import Stage
 from .dataset import Batch, Source
 
 log = logging.getLogger(__name__)
 
 LATENTS = ("known", "wanted")
+TOGETHER = 64
+"""Frames that are encoded together and kept in one file."""
 
 
 class EncodedBatch(NamedTuple):
@@ -61,6 +65,8 @@ def checksum(vae: TemporalVAE, batch: Batch) -> int:
 class EncodedClips:
     """``stage.encoded`` clips, composed and encoded once: encoding is most of what a small UNet's step costs.
 
+    They are kept in parts, so that work that was stopped goes on with the first that is missing.
+
     Args:
         folder: Where they are kept between runs, until the encoder or the clips are others.
         vae: Encodes.
@@ -74,36 +80,46 @@ class EncodedClips:
         self, folder: Path, vae: TemporalVAE, source: Source, stage: Stage, seed: list[int], dtype: torch.dtype
     ) -> None:
         self.parts: dict[int, dict[str, np.ndarray]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+        self.vae, self.source, self.frames, self.dtype = vae, source, stage.frames, dtype
         for size in sorted(set(stage.sizes)):
             count = stage.encoded // len(set(stage.sizes))
             example = source.batch(1, size, stage.frames, np.random.default_rng([*seed, size]))
-            path = folder / f"encoded_{count}x{stage.frames}x{size}_{checksum(vae, example):08x}.npz"
-            if not path.exists():
-                log.info("encoding %d clips of %d frames at %d px", count, stage.frames, size)
-                encoded = self.encode(vae, source, count, size, stage.frames, [*seed, size], dtype)
-                part = path.with_suffix(".part.npz")
-                np.savez(part, allow_pickle=False, **encoded)
-                part.rename(path)
-            with np.load(path) as file:
-                self.parts[size] = {name: file[name] for name in file}
+            name = f"encoded_{count}x{stage.frames}x{size}_{checksum(vae, example):08x}"
+            self.parts[size] = self.collected(folder / name, count, size, [*seed, size])
 
-    @staticmethod
-    def encode(
-        vae: TemporalVAE, source: Source, count: int, size: int, frames: int, seed: list[int], dtype: torch.dtype
-    ) -> dict[str, np.ndarray]:
-        """Latents in half precision, the rest as bytes."""
-        device = next(vae.parameters()).device
-        collected: dict[str, list[np.ndarray]] = {name: [] for name in EncodedBatch._fields}
-        for first in range(0, count, 8):
+    def collected(self, folder: Path, count: int, size: int, seed: list[int]) -> dict[str, np.ndarray]:
+        """``count`` clips of ``size`` pixels, what is missing of them made and kept in ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        each = max(TOGETHER // self.frames, 1)
+        paths = {first: folder / f"{first:06}.npz" for first in range(0, count, each)}
+        missing = [first for first, path in paths.items() if not path.exists()]
+
+        def composed(first: int) -> Batch:
             random = np.random.default_rng([*seed, first])
-            batch = source.batch(min(8, count - first), size, frames, random).to(device)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                latents = encode_batch(vae, batch)
-            for name, part in latents._asdict().items():
-                kept = part.half() if name in LATENTS else (part * 255).round().byte()
-                collected[name].append(kept.cpu().numpy())
-        return {name: np.concatenate(pieces) for name, pieces in collected.items()}
+            return self.source.batch(min(each, count - first), size, self.frames, random)
+
+        progress = Progress(count, what="clips")
+        progress.count(count - sum(min(each, count - first) for first in missing), before=True)
+        with ThreadPoolExecutor(1) as ahead:  # composes the next while this one is encoded
+            waiting = [ahead.submit(composed, first) for first in missing[:1]]
+            for number, first in enumerate(missing):
+                batch = waiting.pop().result()
+                waiting = [ahead.submit(composed, later) for later in missing[number + 1 : number + 2]]
+                keep(paths[first], self.encoded(batch))
+                progress.count(len(batch.images))
+                log.info("encoding clips of %d frames at %d px: %s", self.frames, size, progress)
+        loaded = [dict(np.load(path)) for path in paths.values()]
+        return {name: np.concatenate([part[name] for part in loaded]) for name in EncodedBatch._fields}
+
+    def encoded(self, batch: Batch) -> dict[str, np.ndarray]:
+        """Latents in half precision, the rest as bytes."""
+        device = next(self.vae.parameters()).device
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            latents = encode_batch(self.vae, batch.to(device))
+        return {
+            name: (part.half() if name in LATENTS else (part * 255).round().byte()).cpu().numpy()
+            for name, part in latents._asdict().items()
+        }
 
     def batch(self, count: int, size: int, frames: int, random: np.random.Generator) -> EncodedBatch:
         """``count`` of them, of ``size`` pixels; ``frames`` is theirs."""
@@ -114,3 +130,10 @@ class EncodedClips:
             torch.from_numpy(parts[name][picked]).float() / (1 if name in LATENTS else 255)
             for name in EncodedBatch._fields
         ))  # fmt: skip
+
+
+def keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write ``arrays`` to ``path``, whole or not at all."""
+    part = path.with_suffix(".part.npz")
+    np.savez(part, allow_pickle=False, **arrays)
+    part.replace(path)
