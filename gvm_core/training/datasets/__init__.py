@@ -1,0 +1,1 @@
+"""Training clips composed of pictures: people cut out of photographs, before places where there are none."""

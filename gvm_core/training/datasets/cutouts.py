@@ -1,0 +1,176 @@
+"""Subjects cut out of pictures or clips with mattes: their own colours, without what was behind them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...errors import InputError, optional
+from ..pairs import LabelledClip, find_labelled
+
+log = logging.getLogger(__name__)
+
+SHORT_EDGE = 384
+"""Cut-outs are kept with a shorter side of so many pixels at most."""
+TOGETHER = 32
+"""Cut-outs in one file; those that are finished stay when work is stopped."""
+TOUCHING = 0.02
+"""Share of a border that a subject must cover to be cut by it; what it covers of one it does not touch is cleared."""
+
+BORDERS = (np.s_[:, :, 0, :], np.s_[:, :, -1, :], np.s_[:, :, :, 0], np.s_[:, :, :, -1])
+"""Of ``[T, 4, H, W]``: top, bottom, left, right."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cutout:
+    """One subject, alone or as it moves.
+
+    Attributes:
+        layers: ``[T, 4, H, W]`` bytes: colour premultiplied by alpha, sRGB, and alpha.
+        cut: Whether the picture's top, bottom, left and right border cut it.
+        box: Where it is: first row, row after its last, first column, column after its last.
+    """
+
+    layers: np.ndarray
+    cut: tuple[bool, bool, bool, bool]
+    box: tuple[int, int, int, int]
+
+
+def cutout(layers: np.ndarray) -> Cutout | None:
+    """A `Cutout` of ``[T, 4, H, W]`` bytes, which are changed where the subject only brushes a border; None of nobody."""
+    alpha = layers[:, 3]
+    cut = tuple(bool((layers[border][:, 3] > 127).mean(axis=-1).max() > TOUCHING) for border in BORDERS)
+    clear_borders(layers, cut)
+    solid = np.asarray((alpha > 64).any(axis=0))
+    if not solid.any():
+        return None
+    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
+    return Cutout(layers, cut, (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1))  # type: ignore[arg-type]
+
+
+def clear_borders(layers: Any, cut: tuple[bool, ...]) -> None:
+    """Have nothing of ``layers`` ``[T, 4, H, W]`` on those borders that do not cut the subject."""
+    for border, touching in zip(BORDERS, cut, strict=True):
+        if not touching:
+            layers[border] = 0
+
+
+def find_subjects_with_mattes(folder: Path) -> list[tuple[LabelledClip, bool]]:
+    """The pictures and clips with mattes under ``folder``, and whether their colours already are the subjects' own.
+
+    ``fgr`` beside ``pha`` holds subjects' own colours, of one subject where its files' names are numbers alone; every
+    layout that `find_labelled` knows holds whole pictures.
+
+    Raises:
+        InputError: If there is none, or pictures and mattes do not match.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}")
+    if any(path.is_dir() for path in folder.rglob("fgr")):
+        clips = find_labelled(folder, ("fgr", "pha"))
+        return [(each, True) for clip in clips for each in ([clip] if is_clip(clip) else stills(clip))]
+    return [(clip, False) for clip in find_labelled(folder)]
+
+
+def is_clip(clip: LabelledClip) -> bool:
+    """Whether the files of ``clip`` are frames, numbered, rather than pictures with names of their own."""
+    return all(path.stem.isdigit() for path in clip.frames)
+
+
+def stills(clip: LabelledClip) -> list[LabelledClip]:
+    """Each picture of ``clip`` by itself."""
+    return [
+        LabelledClip(f"{clip.name}/{frame.stem}", clip.group, (frame,), (matte,))
+        for frame, matte in zip(clip.frames, clip.mattes, strict=True)
+    ]
+
+
+def read_cutouts(folders: list[Path], pools: Path, progress: Callable[[int, int], None] | None = None) -> list[Cutout]:
+    """Every subject under ``folders``, cut out by all processors at the first asking and read from ``pools`` afterwards.
+
+    Args:
+        folders: See `find_subjects_with_mattes`.
+        pools: Receives the cut-outs, some to a file, so that work that was stopped goes on.
+        progress: Called with how many are done and how many there are.
+
+    Raises:
+        InputError: If a folder holds no subject.
+        MissingPackageError: If pictures have to be cut out and pymatting is not installed.
+    """
+    found = [each for folder in folders for each in find_subjects_with_mattes(folder)]
+    parts = [found[first : first + TOGETHER] for first in range(0, len(found), TOGETHER)]
+    paths = [pools / f"cutouts_{names_of(part):08x}.npz" for part in parts]
+    missing = [(part, path) for part, path in zip(parts, paths, strict=True) if not path.exists()]
+    if missing:
+        pools.mkdir(parents=True, exist_ok=True)
+        if any(not own for part, _ in missing for _, own in part):
+            optional("pymatting", "pymatting")
+        done = len(found) - sum(len(part) for part, _ in missing)
+        log.info("cutting out %d of %d subjects", len(found) - done, len(found))
+        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as workers:  # numba does not survive a fork
+            for count in workers.map(keep_cutouts, *zip(*missing, strict=True)):
+                done += count
+                if progress:
+                    progress(done, len(found))
+    cutouts = []
+    for path in paths:
+        with np.load(path) as file:
+            cutouts += [cutout(file[name]) for name in file]
+    return [each for each in cutouts if each is not None]
+
+
+def names_of(part: list[tuple[LabelledClip, bool]]) -> int:
+    """Differs where the pictures of ``part`` do: their paths, sizes and dates."""
+    value = zlib.crc32(f"{SHORT_EDGE}".encode())
+    for clip, own in part:
+        for path in (*clip.frames, *clip.mattes):
+            stat = path.stat()
+            value = zlib.crc32(f"{path} {stat.st_size} {stat.st_mtime_ns} {own}".encode(), value)
+    return value
+
+
+def keep_cutouts(part: list[tuple[LabelledClip, bool]], path: Path) -> int:
+    """Cut out the subjects of ``part`` and write them to ``path``; their number."""
+    torch.set_num_threads(1)
+    layers = {f"{number:04}": cut_out(clip, own) for number, (clip, own) in enumerate(part)}
+    writing = path.with_suffix(".part.npz")
+    np.savez(writing, allow_pickle=False, **layers)
+    writing.replace(path)
+    return len(part)
+
+
+def cut_out(clip: LabelledClip, own: bool) -> np.ndarray:
+    """The subject of ``clip``, ``[T, 4, H, W]`` bytes, premultiplied; ``own``: its colours are the subject's already."""
+    frames = []
+    for picture, alpha in clip:
+        picture, alpha = picture[:3].clamp(0, 1), alpha.clamp(0, 1)
+        colour = picture if own else foreground_colours(picture, alpha)
+        layers = torch.cat([colour * alpha, alpha])
+        scale = SHORT_EDGE / min(layers.shape[-2:])
+        if scale < 1:
+            smaller = [max(round(edge * scale), 1) for edge in layers.shape[-2:]]
+            layers = F.interpolate(layers[None], smaller, mode="bilinear", antialias=True)[0].clamp(0, 1)
+        frames.append((layers * 255).round().byte())
+    return torch.stack(frames).numpy()
+
+
+def foreground_colours(picture: Tensor, alpha: Tensor) -> Tensor:
+    """The subject's own colours ``[3, H, W]`` in a picture, also where what is behind it shows through.
+
+    Multi-level foreground estimation (Germer et al., 2020), as pymatting has it.
+    """
+    estimate = optional("pymatting", "pymatting").estimate_foreground_ml
+    rows = np.ascontiguousarray(picture.movedim(0, -1).double().numpy())  # it misreads others
+    return torch.from_numpy(estimate(rows, alpha[0].double().contiguous().numpy())).float().movedim(-1, 0).clamp(0, 1)
