@@ -23,6 +23,8 @@ from .windows import WindowPlan
 
 if TYPE_CHECKING:
     from .evaluation.cases import Case
+    from .training.config import Stage
+    from .training.dataset import Source
 
 DEFAULTS = MatteSettings()
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -134,10 +136,16 @@ def parser() -> argparse.ArgumentParser:
     train.set_defaults(run=run_train)
     train.add_argument("output", type=Path, help="folder for checkpoints, losses, samples and the result")
     train.add_argument(
-        "--config", default="demo", help="a JSON file, or one of demo, demo-detail, demo-quick, lora, paper"
+        "--config", default="demo", help="a JSON file, or one of small, demo, demo-detail, demo-quick, lora, paper"
     )
     train.add_argument("--start", help="a model folder, demo or gvm to begin from, in place of the configuration's")
     train.add_argument("--clips", type=Path, action="append", default=[], help="a folder of clips with mattes (repeat)")
+    train.add_argument(
+        "--subjects", type=Path, action="append", default=[], help="a folder of people with mattes to cut out (repeat)"
+    )
+    train.add_argument(
+        "--backgrounds", type=Path, action="append", default=[], help="pictures and panoramas to put them in (repeat)"
+    )
     train.add_argument("--photographs", type=Path, help="a folder of pictures for backgrounds of drawn clips")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--threads", type=int, help="CPU threads to use")
@@ -408,6 +416,8 @@ def run_train(options: argparse.Namespace) -> None:
     """Train what the configuration says, or go on where it stopped."""
     from .training.config import read_config
     from .training.dataset import read_photographs
+    from .training.datasets.backgrounds import read_places
+    from .training.datasets.cutouts import read_cutouts
     from .training.pairs import find_labelled
     from .training.sources import stage_source
     from .training.team import assemble
@@ -420,10 +430,21 @@ def run_train(options: argparse.Namespace) -> None:
         config = replace(config, start=options.start)
     labelled = [clip for folder in options.clips for clip in find_labelled(folder)]
     photographs = read_photographs(options.photographs)
+    if bool(options.subjects) != bool(options.backgrounds):
+        raise InputError("--subjects and --backgrounds go together: people are cut out and put before other places")
+    pools = options.output / "pools"
+    cutouts = read_cutouts(options.subjects, pools, lambda done, total: tell(f"{done}/{total} subjects cut out"))
+    places = read_places(options.backgrounds) if options.backgrounds else None
     bar: list[ProgressLine] = []
 
+    def tell(what: str) -> None:
+        print(f"\r{what} ", end="", file=sys.stderr, flush=True)
+
     def drawn(done: int) -> None:
-        print(f"\r{done} clips drawn ", end="", file=sys.stderr, flush=True)
+        tell(f"{done} clips drawn")
+
+    def source(stage: Stage) -> Source:
+        return stage_source(stage, pools, labelled, photographs, drawn, cutouts, places)
 
     def show(done: int, total: int) -> None:
         if not bar:
@@ -433,7 +454,7 @@ def run_train(options: argparse.Namespace) -> None:
     training = Training(
         options.output,
         config,
-        lambda stage: stage_source(stage, options.output / "pools", labelled, photographs, drawn),
+        source,
         options.seed,
         PRECISIONS[options.precision],
         assemble(options.device),

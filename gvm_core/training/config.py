@@ -15,6 +15,7 @@ NETWORKS = ("vae", "unet")
 LEARN = ("all", "spatial", "temporal", "lora")
 OBJECTIVES = ("zeros", "flow")
 LOSSES = ("latent", "l1", "soft", "laplacian", "gradient", "coherence")
+SOURCES = ("drawn", "people", "clips")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class Stage:
             afterwards: the network then learns what refining makes the best of. 0 does not.
         rank: Of the LoRA.
         clips: Drawn clips to learn from, beside the footage that is given.
+        sources: Shares of ``drawn`` clips, of ``people`` composed of the subjects and backgrounds that are given, and of
+            the ``clips`` that are given; without it, all there is in equal shares.
         encoded: Compose and encode so many clips beforehand and learn from them over and over; 0 composes each anew.
         checkpointing: Compute activations twice rather than keep them: less memory, a third more time.
     """
@@ -61,6 +64,7 @@ class Stage:
     refine: int = 0
     rank: int = 32
     clips: Clips | None = None
+    sources: dict[str, float] = field(default_factory=dict)
     encoded: int = 0
     checkpointing: bool = False
 
@@ -87,6 +91,16 @@ class Stage:
             raise InputError(f"{at}: clips of {self.clips.frames} frames are too short for {self.frames}")
         if self.clips and self.clips.size < max(self.sizes):
             raise InputError(f"{at}: clips of {self.clips.size} pixels are too small for {max(self.sizes)}")
+        self.check_sources(at)
+
+    def check_sources(self, at: str) -> None:
+        """Refuse shares of sources that have no meaning; ``at`` names the stage."""
+        if unknown := set(self.sources) - set(SOURCES):
+            raise InputError(f"{at}: there is no source {min(unknown)!r}; there are {', '.join(SOURCES)}")
+        if self.sources and (min(self.sources.values()) < 0 or not sum(self.sources.values())):
+            raise InputError(f"{at}: shares of sources are 0 or more, and one is above 0, got {self.sources}")
+        if self.sources.get("drawn") and not self.clips:
+            raise InputError(f"{at}: a share of drawn clips needs the key clips, which says what to draw")
 
     @property
     def encodes(self) -> bool:

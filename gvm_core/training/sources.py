@@ -1,8 +1,9 @@
-"""Where a stage's clips come from: drawn, the user's, or both."""
+"""Where a stage's clips come from: drawn, composed of people and places, the user's, or several of these."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -10,8 +11,16 @@ from torch import Tensor
 from ..errors import InputError
 from .config import Stage
 from .dataset import ClipPool, Source, drawn_layers
+from .datasets.backgrounds import Places
+from .datasets.cutouts import Cutout
+from .datasets.people import PeopleSource
 from .labelled import LabelledSource, Mixture
 from .pairs import LabelledClip
+
+HOW = {
+    "people": "name folders of subjects with --subjects and of backgrounds with --backgrounds",
+    "clips": "name a folder of clips with mattes with --clips",
+}
 
 
 def stage_source(
@@ -20,23 +29,41 @@ def stage_source(
     labelled: list[LabelledClip],
     photographs: tuple[Tensor, ...] = (),
     progress: Callable[[int], None] | None = None,
+    cutouts: list[Cutout] | None = None,
+    places: Places | None = None,
 ) -> Source:
     """The source of ``stage``'s batches.
 
     Args:
-        stage: Says which clips to draw, if any.
+        stage: Says which clips to draw, if any, and the share of each source.
         pools: Folder where drawn clips are kept.
-        labelled: The user's clips; with drawn ones as well, each makes half of a batch.
+        labelled: The user's clips.
         photographs: For the backgrounds of drawn clips.
         progress: Called with the number of clips drawn so far.
+        cutouts: The user's subjects.
+        places: The backgrounds for them; drawn ones join them.
 
     Raises:
-        InputError: If the stage draws none and there are none.
+        InputError: If there is nothing to learn from, or nothing of what the stage asks for.
     """
-    own = LabelledSource(labelled, max(stage.sizes), stage.closest) if labelled else None
-    if stage.clips is None:
-        if own is None:
-            raise InputError(f"stage {stage.name!r} draws no clips; name a folder of clips with mattes with --clips")
-        return own
-    drawn = ClipPool(drawn_layers(pools, stage.clips, progress), photographs, stage.closest)
-    return Mixture(drawn, own) if own else drawn
+    shares = stage.sources
+    found: dict[str, Source] = {}
+    if stage.clips and shares.get("drawn", not shares):
+        layers = drawn_layers(pools, stage.clips, progress)
+        found["drawn"] = ClipPool(layers, photographs, stage.closest)
+        places = replace(places, drawn=layers) if places else None
+    if cutouts and places and shares.get("people", not shares):
+        found["people"] = PeopleSource(cutouts, places)
+    if labelled and shares.get("clips", not shares):
+        found["clips"] = LabelledSource(labelled, max(stage.sizes), stage.closest)
+    for name, share in shares.items():
+        if share and name not in found:
+            raise InputError(f"stage {stage.name!r} learns from {name}: {HOW[name]}")
+    if not found:
+        raise InputError(f"stage {stage.name!r} draws no clips; {HOW['clips']}")
+    (first, mixture), *others = found.items()
+    total = shares.get(first, 1.0)
+    for name, source in others:
+        total += shares.get(name, 1.0)
+        mixture = Mixture(mixture, source, 1 - shares.get(name, 1.0) / total)
+    return mixture
