@@ -1,0 +1,317 @@
+"""Pictures to learn people from: cut out, put before places, composed by seed."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support import TINY_UNET, TINY_VAE
+
+from gvm_core.errors import InputError, MediaError
+from gvm_core.media.sequence import png16, read_picture
+from gvm_core.models.layerwise import BY_ROWS
+from gvm_core.models.vae import TemporalVAE
+from gvm_core.training.config import Stage, TrainingConfig
+from gvm_core.training.dataset import Clips
+from gvm_core.training.datasets import cutouts as cutting
+from gvm_core.training.datasets.backgrounds import Places, read_places
+from gvm_core.training.datasets.cutouts import Cutout, cutout, read_cutouts
+from gvm_core.training.datasets.panorama import Panorama, camera_directions, read_hdr
+from gvm_core.training.datasets.people import PeopleSource
+from gvm_core.training.datasets.placing import grids, place
+from gvm_core.training.datasets.sway import Sway
+from gvm_core.training.encoded import EncodedClips
+from gvm_core.training.sources import stage_source
+from gvm_core.training.train import Training
+
+SIDES = ("top", "bottom", "left", "right")
+
+
+def block(top=10, bottom=40, left=8, right=24, height=40, width=32, frames=1):
+    """A red rectangle as a subject, ``[T, 4, H, W]`` bytes; where it reaches a border, that cuts it."""
+    layers = np.zeros((frames, 4, height, width), np.uint8)
+    layers[:, 0, top:bottom, left:right] = 200
+    layers[:, 3, top:bottom, left:right] = 255
+    return layers
+
+
+def subject(**where) -> Cutout:
+    made = cutout(block(**where))
+    assert made is not None
+    return made
+
+
+@pytest.fixture(scope="module")
+def places():
+    generator = torch.Generator().manual_seed(0)
+    pictures = tuple((torch.rand(3, 40, 60, generator=generator) * 255).byte() for _ in range(2))
+    return Places((Panorama(torch.rand(3, 32, 64, generator=generator)),), pictures)
+
+
+@pytest.fixture
+def source(places):
+    return PeopleSource([subject(), subject(left=0, right=32), subject(frames=4)], places)
+
+
+def write_pictures(folder: Path, names=("a", "b"), size=(24, 20)) -> Path:
+    for kind in ("original", "mask"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        colour = torch.rand(3, *size, generator=torch.Generator().manual_seed(number))
+        alpha = torch.zeros(1, *size)
+        alpha[:, 6:, 5:15] = 1
+        (folder / "original" / f"{name}.png").write_bytes(png16(colour))
+        (folder / "mask" / f"{name}.png").write_bytes(png16(alpha))
+    return folder
+
+
+def write_hdr(path: Path, light: np.ndarray) -> None:
+    """``light`` ``[3, H, W]`` as runs of single values, as a Radiance file may hold them."""
+    mantissa, exponent = np.frexp(light.max(axis=0))
+    scale = np.where(light.max(axis=0) > 0, mantissa * 256 / light.max(axis=0).clip(1e-30), 0)
+    rows = np.concatenate([light * scale, (exponent + 128)[None]]).astype(np.uint8).transpose(1, 0, 2)
+    height, width = rows.shape[0], rows.shape[2]
+    body = b""
+    for row in rows:
+        body += bytes([2, 2, width >> 8, width & 255])
+        for channel in row:
+            half = width // 2
+            body += bytes([half]) + channel[:half].tobytes()
+            body += b"".join(bytes([129, value]) for value in channel[half:])
+    path.write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y %d +X %d\n" % (height, width) + body)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_the_same_seed_gives_the_same_batch_and_another_seed_another(source, frames):
+    one, two, other = (source.batch(3, 32, frames, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not torch.equal(one.images, other.images)
+    assert one.images.shape == (3, frames, 3, 32, 32) and one.alpha.shape == (3, frames, 1, 32, 32)
+    for part in one:
+        assert part.isfinite().all() and part.min() >= 0 and part.max() <= 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_alpha_is_exact_before_the_camera_and_colour_never_exceeds_it(source, seed):
+    made = source.compose(32, 3, np.random.default_rng(seed))
+    again = made.colour + made.background * (1 - made.alpha)
+    assert (made.image - again).abs().max() < 1e-5
+    assert (made.colour <= made.alpha + 1e-6).all()
+
+
+def test_some_clips_have_nobody_in_them_and_their_mattes_are_nothing(source):
+    random = np.random.default_rng(0)
+    empty = [float(source.compose(16, 1, random).alpha.max()) == 0 for _ in range(300)]
+    assert 0.02 < np.mean(empty) < 0.14
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_a_border_cuts_off_never_ends_inside_the_frame(side):
+    """However it moves: where the frame shows the border of the picture, that is on the frame's edge or beyond."""
+    whole = {"top": 10, "bottom": 30, "left": 8, "right": 24}
+    cut = subject(**{**whole, side: {"top": 0, "bottom": 40, "left": 0, "right": 32}[side]})
+    assert cut.cut == tuple(each == side for each in SIDES)
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        times = torch.arange(6) / 24
+        placing = place(cut, times, Sway(random, 2, 0.02), 2.0, random)
+        used = (placing.rows, cut.layers.shape[-1])
+        grid = grids(placing, 24, used)
+        beyond = {"top": -grid[..., 1], "bottom": grid[..., 1], "left": -grid[..., 0], "right": grid[..., 0]}
+        for each, cuts in zip(SIDES, placing.cut, strict=True):
+            if cuts:
+                assert beyond[each].max() <= 1 + 1e-4, (seed, each)
+
+
+def test_a_subject_that_only_brushes_a_border_is_not_cut_by_it_and_leaves_nothing_there():
+    layers = block()
+    layers[:, :, 0, 3] = 40
+    made = cutout(layers)
+    assert made is not None and made.cut == (False, True, False, False)
+    assert made.layers[:, :, 0].max() == 0
+    assert cutout(np.zeros((1, 4, 8, 8), np.uint8)) is None
+
+
+def test_figures_come_small_and_faces_come_close(places):
+    source = PeopleSource([subject(height=80, width=80, top=20, bottom=60, left=30, right=50)], places)
+    shares = []
+    for seed in range(80):
+        alpha = source.compose(32, 1, np.random.default_rng(seed)).alpha
+        shares.append(float(alpha.mean()))
+    assert min(share for share in shares if share) < 0.08 and max(shares) > 0.6
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_folders_are_cut_out_once_and_a_stopped_run_goes_on(own, tmp_path, monkeypatch):
+    folder = write_pictures(tmp_path / "people", [f"p{number}" for number in range(5)])
+    if own:
+        (folder / "original").rename(folder / "fgr")
+        (folder / "mask").rename(folder / "pha")
+    monkeypatch.setattr(cutting, "TOGETHER", 2)
+    if not own:
+        pytest.importorskip("pymatting")
+    told = []
+    first = read_cutouts([folder], tmp_path / "pools", lambda done, total: told.append((done, total)))
+    assert told[-1] == (5, 5) and sum(len(each.layers) for each in first) == 5
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "pools").iterdir()}
+    assert len(written) == 3
+    gone = min(written)
+    gone.unlink()
+    told.clear()
+    again = read_cutouts([folder], tmp_path / "pools", lambda done, total: told.append((done, total)))
+    assert all(np.array_equal(a.layers, b.layers) for a, b in zip(first, again, strict=True))
+    assert all(path.stat().st_mtime_ns == when for path, when in written.items() if path != gone)
+    assert len(told) == 1
+
+
+def test_the_cut_out_of_a_picture_keeps_the_subjects_colours_and_drops_what_was_behind(tmp_path):
+    pytest.importorskip("pymatting")
+    picture, alpha = torch.zeros(3, 24, 20), torch.zeros(1, 24, 20)
+    alpha[:, 6:, 5:15], alpha[:, 6:, 15] = 1, 0.5
+    red, blue = torch.tensor([0.8, 0.1, 0.1])[:, None, None], torch.tensor([0.0, 0.2, 0.9])[:, None, None]
+    picture = red * alpha + blue * (1 - alpha)
+    straight = cutting.foreground_colours(picture, alpha)
+    assert (straight[:, 10:, 15] - red[:, 0]).abs().max() < 0.05
+
+
+def test_a_jpeg_of_odd_size_keeps_its_colours(tmp_path):
+    pillow = pytest.importorskip("PIL.Image")
+    pillow.new("RGB", (25, 31), (200, 60, 120)).save(tmp_path / "odd.jpg", quality=95)
+    seen = read_picture(tmp_path / "odd.jpg").mean(dim=(1, 2)) * 255
+    assert (seen - torch.tensor([200.0, 60.0, 120.0])).abs().max() < 3
+
+
+def test_light_comes_back_from_a_radiance_file_and_a_broken_one_is_named(tmp_path):
+    light = np.random.default_rng(0).uniform(0.01, 4, (3, 8, 16)).astype(np.float32)
+    write_hdr(tmp_path / "sky.hdr", light)
+    assert np.abs(read_hdr(tmp_path / "sky.hdr") - light).max() < 0.02
+    (tmp_path / "torn.hdr").write_bytes((tmp_path / "sky.hdr").read_bytes()[:150])
+    (tmp_path / "other.hdr").write_bytes(b"no light here")
+    for name in ("torn", "other"):
+        with pytest.raises(MediaError, match=f"{name}.hdr is no Radiance picture"):
+            read_hdr(tmp_path / f"{name}.hdr")
+
+
+def test_a_camera_in_a_panorama_sees_what_lies_where_it_looks():
+    light = torch.zeros(3, 32, 64)
+    light[0, :, 28:36] = 1  # red ahead
+    light[1, :, 44:52] = 1  # green to the right
+    light[2, :4] = 1  # blue overhead
+    panorama = Panorama(light)
+
+    def look(yaw, pitch, field, size):
+        angles = (torch.tensor([value], dtype=torch.float32) for value in (yaw, pitch, 0.0, field))
+        return panorama.view(camera_directions(*angles, size=size))
+
+    for yaw, pitch, colour in ((0.0, 0.0, 0), (np.pi / 2, 0.0, 1), (0.0, np.pi / 2, 2)):
+        seen = look(yaw, pitch, 0.2, 8).mean(dim=(0, 2, 3))
+        assert int(seen.argmax()) == colour and seen[colour] > 0.2
+    assert look(np.pi, 0.0, 1.0, 16).isfinite().all()  # across the seam behind
+
+
+def test_backgrounds_are_pictures_and_panoramas(tmp_path):
+    write_hdr(tmp_path / "sky.hdr", np.ones((3, 8, 16), np.float32))
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "wall.png").write_bytes(png16(torch.rand(3, 9, 12)))
+    found = read_places([tmp_path])
+    assert len(found.panoramas) == 1 and [tuple(each.shape) for each in found.pictures] == [(3, 9, 12)]
+    assert len(read_places([tmp_path / "room" / "wall.png"]).pictures) == 1
+    write_hdr(tmp_path / "room" / "flat.hdr", np.ones((3, 8, 8), np.float32))
+    with pytest.raises(MediaError, match="twice as wide as high"):
+        read_places([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda here: read_places([here / "none"]), "there is no folder"),
+        (lambda here: read_places([here]), "holds no picture and no panorama"),
+        (lambda here: read_cutouts([here / "none"], here), "there is no folder"),
+        (lambda here: read_cutouts([here], here), "no folder holds frames"),
+        (lambda here: PeopleSource([], Places()), "--subjects"),
+        (lambda here: PeopleSource([subject()], Places()), "--backgrounds"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_said_in_plain_words(wrong, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        wrong(tmp_path)
+
+
+def stage(**changes):
+    return Stage(**{"name": "s", "sizes": (32,), "batch": 2, "steps": 4, "rate": 1e-3, **changes})
+
+
+def test_a_stage_mixes_its_sources_by_their_shares(places, tmp_path):
+    clips = Clips(count=2, size=32)
+    wanted = stage(clips=clips, sources={"people": 3, "drawn": 1})
+    mixture: Any = stage_source(wanted, tmp_path, [], cutouts=[subject()], places=places)
+    counted = sum(int(np.random.default_rng(seed).binomial(8, mixture.share)) for seed in range(200)) / 1600
+    assert mixture.share == pytest.approx(0.25) and counted == pytest.approx(0.25, abs=0.05)
+    assert mixture.second.places.drawn is not None  # drawn backdrops serve people, too
+    assert isinstance(stage_source(stage(), tmp_path, [], cutouts=[subject()], places=places), PeopleSource)
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        ({"people": 1}, "name folders of subjects with --subjects"),
+        ({"clips": 1}, "with --clips"),
+        ({"actors": 1}, "there is no source 'actors'"),
+        ({"people": -1}, "0 or more"),
+        ({"people": 0}, "one is above 0"),
+        ({"drawn": 1}, "needs the key clips"),
+    ],
+)
+def test_a_source_that_is_not_there_is_said_in_plain_words(sources, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        stage_source(stage(sources=sources), tmp_path, [])
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_encoding_that_was_stopped_goes_on_with_the_part_that_is_missing(source, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("gvm_core.training.encoded.TOGETHER", 2)
+    caplog.set_level(logging.INFO)
+    torch.manual_seed(0)
+    vae, asked = TemporalVAE(TINY_VAE), []
+
+    class Stopping:
+        def __init__(self, after):
+            self.after = after
+
+        def batch(self, count, size, frames, random):
+            asked.append(count)
+            if len(asked) > self.after:
+                raise StoppedError
+            return source.batch(count, size, frames, random)
+
+    def encode(folder, after=99):
+        asked.clear()
+        return EncodedClips(folder, vae, Stopping(after), stage(encoded=7), [0], torch.float32)
+
+    with pytest.raises(StoppedError):
+        encode(tmp_path / "parts", after=3)
+    stopped = encode(tmp_path / "parts")
+    assert asked == [1, 2, 1]  # the example, and the parts that were missing
+    whole = encode(tmp_path / "whole")
+    for name, values in whole.parts[32].items():
+        assert len(values) == 7 and np.array_equal(values, stopped.parts[32][name])
+    assert "7/7" in caplog.text
+
+
+def test_a_vae_that_folds_pixels_trains_and_gives_back_frames_of_their_size(source, tmp_path):
+    folding = {**TINY_VAE, "in_channels": 48, "out_channels": 48, "down_block_types": TINY_VAE["down_block_types"][:2]}
+    folding["block_out_channels"] = [32, 32]
+    config = TrainingConfig(unet=TINY_UNET, vae=folding, stages=(stage(network="vae", still=True, steps=2), stage()))
+    training = Training(tmp_path, config, lambda _: source)
+    assert training.vae.factor == 8
+    training.run()
+    images = torch.rand(2, 3, 32, 48) * 2 - 1
+    latents = training.vae.encode(images)
+    assert latents.shape == (2, 4, 4, 6) and training.vae.decode(latents[None]).shape == (1, 2, 3, 32, 48)
+    assert (latents - training.vae.encode_sliced(images, BY_ROWS)).abs().max() < 1e-5
+    assert training.vae.decode_alpha(latents[None]).shape == (1, 2, 1, 32, 48)
