@@ -44,6 +44,7 @@ class Stage:
         clips: Drawn clips to learn from, beside the footage that is given.
         sources: Shares of ``drawn`` clips, of ``people`` composed of the subjects and backgrounds that are given, and of
             the ``clips`` that are given; without it, all there is in equal shares.
+        chimeras: Draw so many bodies for the heads of the subjects that are given, dressed in the backgrounds' pictures.
         encoded: Compose and encode so many clips beforehand and learn from them over and over; 0 composes each anew.
         checkpointing: Compute activations twice rather than keep them: less memory, a third more time.
     """
@@ -65,6 +66,7 @@ class Stage:
     rank: int = 32
     clips: Clips | None = None
     sources: dict[str, float] = field(default_factory=dict)
+    chimeras: int = 0
     encoded: int = 0
     checkpointing: bool = False
 

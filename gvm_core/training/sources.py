@@ -12,6 +12,7 @@ from ..errors import InputError
 from .config import Stage
 from .dataset import ClipPool, Source, drawn_layers
 from .datasets.backgrounds import Places
+from .datasets.chimeras import read_chimeras
 from .datasets.cutouts import Cutout
 from .datasets.people import PeopleSource
 from .labelled import LabelledSource, Mixture
@@ -39,7 +40,7 @@ def stage_source(
         pools: Folder where drawn clips are kept.
         labelled: The user's clips.
         photographs: For the backgrounds of drawn clips.
-        progress: Called with the number of clips drawn so far.
+        progress: Called with the number of clips or chimeras drawn so far.
         cutouts: The user's subjects.
         places: The backgrounds for them; drawn ones join them.
 
@@ -53,7 +54,8 @@ def stage_source(
         found["drawn"] = ClipPool(layers, photographs, stage.closest)
         places = replace(places, drawn=layers) if places else None
     if cutouts and places and shares.get("people", not shares):
-        found["people"] = PeopleSource(cutouts, places)
+        chimeras = read_chimeras(stage.chimeras, cutouts, places.pictures, pools, progress) if stage.chimeras else []
+        found["people"] = PeopleSource(cutouts, places, chimeras)
     if labelled and shares.get("clips", not shares):
         found["clips"] = LabelledSource(labelled, max(stage.sizes), stage.closest)
     for name, share in shares.items():

@@ -17,6 +17,7 @@ from gvm_core.training.config import Stage, TrainingConfig
 from gvm_core.training.dataset import Clips
 from gvm_core.training.datasets import cutouts as cutting
 from gvm_core.training.datasets.backgrounds import Places, read_places
+from gvm_core.training.datasets.chimeras import find_head, read_chimeras
 from gvm_core.training.datasets.cutouts import Cutout, cutout, read_cutouts
 from gvm_core.training.datasets.panorama import Panorama, camera_directions, read_hdr
 from gvm_core.training.datasets.people import PeopleSource
@@ -267,6 +268,34 @@ def test_a_stage_mixes_its_sources_by_their_shares(places, tmp_path):
 def test_a_source_that_is_not_there_is_said_in_plain_words(sources, words, tmp_path):
     with pytest.raises(InputError, match=words):
         stage_source(stage(sources=sources), tmp_path, [])
+
+
+def portrait() -> Cutout:
+    """A head on a neck on shoulders that the sides cut."""
+    down, across = np.mgrid[:120, :100]
+    head = ((down - 45) / 34) ** 2 + ((across - 50) / 22) ** 2 < 1
+    inside = head | ((abs(across - 50) < 12) & (down > 70)) | (down > 95)
+    layers = np.zeros((1, 4, 120, 100), np.uint8)
+    layers[0, :, inside] = [210, 160, 130, 255]
+    made = cutout(layers)
+    assert made is not None
+    return made
+
+
+def test_a_portraits_head_is_found_and_walks_on_a_drawn_body(places, tmp_path, monkeypatch):
+    monkeypatch.setattr("gvm_core.training.datasets.chimeras.TOGETHER", 2)
+    head = find_head(portrait())
+    assert head is not None and 70 < head.neck[0] < 96 and abs(head.skin * 255 - [210, 160, 130]).max() < 3
+    assert find_head(subject()) is None  # a box has no neck
+    made = read_chimeras(3, [portrait()], places.pictures, tmp_path)
+    assert [each.layers.shape for each in made] == [(8, 4, 256, 256)] * 3
+    for each in made:
+        alpha = each.layers[:, 3].astype(int)
+        assert (each.layers[:, :3].max(axis=1) <= alpha + 1).all() and (alpha == 255).any()
+        assert np.abs(np.diff(alpha, axis=0)).max() > 0  # moves
+    (tmp_path / min(path.name for path in tmp_path.iterdir())).unlink()
+    again = read_chimeras(3, [portrait()], places.pictures, tmp_path)
+    assert all(np.array_equal(a.layers, b.layers) for a, b in zip(made, again, strict=True))
 
 
 class StoppedError(Exception):

@@ -25,6 +25,8 @@ from .sway import FPS, Sway
 
 NOBODY = 0.06
 """Share of clips with nobody in them."""
+CHIMERAS, MOVING = 0.25, 0.06
+"""Shares of chimeras, where there are any, and of subjects that move by themselves."""
 CROWD = (0.78, 0.17, 0.05)
 """Shares of one, two and three people."""
 
@@ -51,18 +53,22 @@ class PeopleSource:
     Args:
         cutouts: The people.
         places: The places.
+        chimeras: More people, see `read_chimeras`.
         degrade: The most of `Degradation`'s strength.
 
     Raises:
         InputError: If there are no people or no places.
     """
 
-    def __init__(self, cutouts: list[Cutout], places: Places, degrade: float = 0.8) -> None:
+    def __init__(
+        self, cutouts: list[Cutout], places: Places, chimeras: list[Cutout] | None = None, degrade: float = 0.8
+    ) -> None:
         if not cutouts:
             raise InputError("there is no subject to learn from: name a folder of them with --subjects")
         if not places.panoramas and not places.pictures:
             raise InputError("subjects need backgrounds: name a folder of pictures or panoramas with --backgrounds")
         self.cutouts, self.places, self.degrade = cutouts, places, degrade
+        self.chimeras = chimeras or []
         self.long = [each for each in cutouts if len(each.layers) > 1]
         self.still = [each for each in cutouts if len(each.layers) == 1]
 
@@ -100,7 +106,9 @@ class PeopleSource:
 
     def person(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Colour ``[T, 3, size, size]``, premultiplied, and alpha of somebody who moves."""
-        among = self.long if self.long and (not self.still or random.uniform() < 0.06) else self.still
+        among = self.long if self.long and (not self.still or random.uniform() < MOVING) else self.still
+        if self.chimeras and random.uniform() < CHIMERAS:
+            among = self.chimeras
         cut = among[random.integers(len(among))]
         lively = float(random.choice([0.2, 1.0, random.uniform(1, 3)]))
         placing = place(cut, times, shake, lively, random)

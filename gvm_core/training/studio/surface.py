@@ -143,6 +143,10 @@ class Cloth:
         mottle = read(self.mottle, 0.05 * a + self.shift[0], 0.05 * b + self.shift[1])
         return soft_step((mottle - 1) * 14) if self.kind == "camouflage" else soft_step((mottle - 1.06) * 14)
 
+    def surface(self, u: Tensor, v: Tensor) -> Tensor:
+        """Its own colour at ``u`` along and ``v`` across, ``[3, h, w]`` or ``[3, 1, 1]``, linear."""
+        return self.base + (self.other - self.base) * self.pattern(u, v) if self.kind else self.base
+
     def lit(self, u: Tensor, v: Tensor, normal: tuple[Tensor, Tensor, Tensor], light: Light) -> Tensor:
         """Colour ``[3, h, w]``, linear, at ``u`` along and ``v`` across a limb whose smooth normal is given."""
         place = self.shift[0] + u * self.stretch * 0.6, self.shift[1] + v * self.stretch
@@ -150,10 +154,7 @@ class Cloth:
         right = normal[1] + read(self.relief[1], *place)
         length = (down.square() + right.square() + normal[2].square() + 1e-4).rsqrt()
         shine, mirrored = light.on(down * length, right * length, normal[2] * length)
-        surface = self.base
-        if self.kind:
-            surface = surface + (self.other - self.base) * self.pattern(u, v)
-        surface = surface * read(self.mottle, *place)
+        surface = self.surface(u, v) * read(self.mottle, *place)
         return surface * shine + self.gloss * light.lamp * mirrored.square().square().square()
 
 
