@@ -9,6 +9,7 @@ import pytest
 import torch
 from support import TINY_UNET, TINY_VAE
 
+from gvm_core.cli import main
 from gvm_core.errors import InputError, MediaError
 from gvm_core.media.sequence import png16, read_picture
 from gvm_core.models.layerwise import BY_ROWS
@@ -296,6 +297,11 @@ def test_a_portraits_head_is_found_and_walks_on_a_drawn_body(places, tmp_path, m
     (tmp_path / min(path.name for path in tmp_path.iterdir())).unlink()
     again = read_chimeras(3, [portrait()], places.pictures, tmp_path)
     assert all(np.array_equal(a.layers, b.layers) for a, b in zip(made, again, strict=True))
+
+
+def test_subjects_without_places_are_refused_before_anything_is_cut_out(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "out"), "--config", "small", "--subjects", str(tmp_path)]) == 1
+    assert "--subjects and --backgrounds go together" in capsys.readouterr().err
 
 
 class StoppedError(Exception):
