@@ -23,6 +23,8 @@ from .studio.scene import TIERS, Scene
 log = logging.getLogger(__name__)
 
 LAYERS = 7  # premultiplied foreground, alpha, background
+KEPT_TOGETHER = 40
+"""Drawn clips between two notes of how many are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,23 +171,31 @@ def read_photographs(folder: Path | None) -> tuple[Tensor, ...]:
 
 
 def drawn_layers(folder: Path, clips: Clips, progress: Callable[[int], None] | None = None) -> np.ndarray:
-    """The layers of ``clips``, drawn by all processors at the first asking and read from ``folder`` afterwards."""
+    """The layers of ``clips``, drawn by all processors at the first asking and read from ``folder`` afterwards.
+
+    Drawing that was stopped goes on from the last clips that were noted as kept.
+    """
     path = folder / clips.name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        log.info("drawing %d clips of %d frames at %d px", clips.count, clips.frames, clips.size)
-        part = path.with_suffix(".part.npy")
+        part, noted = path.with_suffix(".part.npy"), path.with_suffix(".part.txt")
+        done = int(noted.read_text()) if noted.exists() and part.exists() else 0
+        log.info("drawing %d clips of %d frames at %d px", clips.count - done, clips.frames, clips.size)
         shape = (clips.count, clips.frames, LAYERS, clips.size, clips.size)
-        pool = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
+        pool = np.lib.format.open_memmap(part, "r+" if done else "w+", np.uint8, shape)
         with ProcessPoolExecutor(os.cpu_count()) as workers:
-            drawn = workers.map(partial(draw_layers, clips), range(clips.count), chunksize=4)
-            for index, layers in enumerate(drawn):
+            drawn = workers.map(partial(draw_layers, clips), range(done, clips.count), chunksize=4)
+            for index, layers in enumerate(drawn, done):
                 pool[index] = layers
+                if (index + 1) % KEPT_TOGETHER == 0:
+                    pool.flush()
+                    noted.write_text(str(index + 1))
                 if progress:
                     progress(index + 1)
         pool.flush()
         del pool  # an open map cannot be renamed everywhere
         part.rename(path)
+        noted.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")
 
 

@@ -15,7 +15,7 @@ from gvm_core.media.sequence import png16, read_picture
 from gvm_core.models.layerwise import BY_ROWS
 from gvm_core.models.vae import TemporalVAE
 from gvm_core.training.config import Stage, TrainingConfig
-from gvm_core.training.dataset import Clips
+from gvm_core.training.dataset import Clips, drawn_layers
 from gvm_core.training.datasets import cutouts as cutting
 from gvm_core.training.datasets.backgrounds import Places, read_places
 from gvm_core.training.datasets.chimeras import find_head, read_chimeras
@@ -306,6 +306,22 @@ def test_subjects_without_places_are_refused_before_anything_is_cut_out(tmp_path
 
 class StoppedError(Exception):
     pass
+
+
+def test_drawing_that_was_stopped_goes_on_and_gives_the_same_clips(tmp_path, monkeypatch):
+    monkeypatch.setattr("gvm_core.training.dataset.KEPT_TOGETHER", 2)
+    clips, seen = Clips(count=5, size=16), []
+
+    def stop(done):
+        if done == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        drawn_layers(tmp_path / "parts", clips, stop)
+    stopped = drawn_layers(tmp_path / "parts", clips, seen.append)
+    assert seen == [3, 4, 5]  # two were noted as kept
+    assert np.array_equal(stopped, drawn_layers(tmp_path / "whole", clips))
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == [clips.name]
 
 
 def test_encoding_that_was_stopped_goes_on_with_the_part_that_is_missing(source, tmp_path, monkeypatch, caplog):
