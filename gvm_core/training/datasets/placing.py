@@ -74,7 +74,8 @@ def place(cut: Cutout, times: Tensor, shake: Sway, lively: float, random: np.ran
     drift = (Sway(random, 2, 0.08 * lively).at(times) + shake.at(times)[:, :2]) * 2 * half[:, None]
     aim = 0.5 * (west + east) + random.normal(0, 0.35) * float(half[0])
     across = aim + drift[:, 0]
-    head = first + (1 - 2 * random.uniform(-0.1, 0.25)) * half  # near the frame's top
+    room = 0.0 if bottom else 1 - (last - first) / (2 * float(half[0]))  # under somebody who is whole
+    head = first + (1 - 2 * random.uniform(-0.1, max(room, 0.25))) * half  # from the frame's top
     anywhere = random.uniform(first + 0.3 * (last - first), max(last - float(half[0]), first + 0.6 * (last - first)))
     down = (head if random.uniform() < 0.65 else anywhere) + drift[:, 1]
     for near, far, length, axis in ((left, right, width, 0), (top, bottom, rows, 1)):
