@@ -90,6 +90,9 @@ def stock_networks(seed: int = 0):
 
     With that embedding at zero the pair computes exactly what GVM does, so it is the oracle for our networks.
     """
+    import pytest
+
+    pytest.importorskip("diffusers")
     from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 
     dead = ("class_embed_type", "num_class_embeds", "act_fn", "_class_name")

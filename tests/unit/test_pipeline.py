@@ -31,6 +31,7 @@ def test_every_frame_gets_one_matte_of_its_own_size(tiny_model, frames, length, 
 
 
 def test_the_same_clip_gives_the_same_matte_whatever_ran_before(tiny_model):
+    pytest.importorskip("diffusers")
     clip, run = moving_clip(9), pipeline(tiny_model, noise="gaussian", steps=2, seed=3, plan=WindowPlan(4, 1))
     first = run.matte(clip)
     torch.manual_seed(99)
@@ -45,12 +46,14 @@ def test_the_one_step_mode_has_no_randomness_at_all(tiny_model):
 
 
 def test_global_random_state_is_left_alone(tiny_model):
+    pytest.importorskip("diffusers")
     state = torch.get_rng_state()
     pipeline(tiny_model, noise="gaussian", steps=1).matte(moving_clip(3))
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_a_frame_keeps_its_noise_whichever_window_sees_it(tiny_model):
+    pytest.importorskip("diffusers")
     from gvm_core.frames import Clip
 
     run = pipeline(tiny_model, noise="gaussian")
