@@ -17,7 +17,7 @@ from .panorama import Panorama, camera_directions, read_panorama
 from .sway import Sway
 
 SHORT_EDGE = 384
-"""Pictures are kept with a shorter side of so many pixels at most."""
+"""Pictures and cut-outs are kept with a shorter side of so many pixels at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ def read_places(paths: list[Path]) -> Places:
 
 
 def kept(picture: Tensor) -> Tensor:
-    """``[3, H, W]`` as bytes, no larger than needed."""
+    """A picture or the layers of one, ``[C, H, W]`` in 0..1, as bytes, no larger than needed."""
     scale = SHORT_EDGE / min(picture.shape[-2:])
     if scale < 1:
         smaller = [max(round(edge * scale), 1) for edge in picture.shape[-2:]]

@@ -14,16 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError, optional
+from ..encoded import keep
 from ..pairs import LabelledClip, find_labelled
+from .backgrounds import SHORT_EDGE, kept
 
 log = logging.getLogger(__name__)
 
-SHORT_EDGE = 384
-"""Cut-outs are kept with a shorter side of so many pixels at most."""
 TOGETHER = 32
 """Cut-outs in one file; those that are finished stay when work is stopped."""
 TOUCHING = 0.02
@@ -145,9 +144,7 @@ def keep_cutouts(part: list[tuple[LabelledClip, bool]], path: Path) -> int:
     """Cut out the subjects of ``part`` and write them to ``path``; their number."""
     torch.set_num_threads(1)
     layers = {f"{number:04}": cut_out(clip, own) for number, (clip, own) in enumerate(part)}
-    writing = path.with_suffix(".part.npz")
-    np.savez(writing, allow_pickle=False, **layers)
-    writing.replace(path)
+    keep(path, layers)
     return len(part)
 
 
@@ -157,12 +154,7 @@ def cut_out(clip: LabelledClip, own: bool) -> np.ndarray:
     for picture, alpha in clip:
         picture, alpha = picture[:3].clamp(0, 1), alpha.clamp(0, 1)
         colour = picture if own else foreground_colours(picture, alpha)
-        layers = torch.cat([colour * alpha, alpha])
-        scale = SHORT_EDGE / min(layers.shape[-2:])
-        if scale < 1:
-            smaller = [max(round(edge * scale), 1) for edge in layers.shape[-2:]]
-            layers = F.interpolate(layers[None], smaller, mode="bilinear", antialias=True)[0].clamp(0, 1)
-        frames.append((layers * 255).round().byte())
+        frames.append(kept(torch.cat([colour * alpha, alpha])))
     return torch.stack(frames).numpy()
 
 
