@@ -114,12 +114,12 @@ class Downsample(nn.Module):
 
     def __init__(self, operations: Any, channels: int, centred: bool) -> None:
         super().__init__()
-        self.pad = (0, 0, 0, 0) if centred else (0, 1, 0, 1)
+        self.centred = centred
         self.conv = operations.Conv2d(channels, channels, 3, stride=2, padding=int(centred))
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, h, w]`` to ``[N, C, h / 2, w / 2]``: of odd sizes, the UNet rounds up and the encoder down."""
-        return self.conv(F.pad(x, self.pad))
+        return self.conv(x if self.centred else F.pad(x, (0, 1, 0, 1)))
 
 
 class Level(nn.Module):
