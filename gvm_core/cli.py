@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
     matte.add_argument("--lora", default="auto", help="auto (default), none, or a LoRA file")
     matte.add_argument("--lora-strength", type=float, default=1.0)
     add_picture_options(matte)
-    matte.add_argument("--noise", choices=["zeros", "gaussian"], default=DEFAULTS.noise, help="gaussian: experimental")
+    matte.add_argument(
+        "--noise", choices=["zeros", "gaussian"], default=DEFAULTS.noise, help="gaussian: experimental, needs diffusers"
+    )
     matte.add_argument("--steps", type=int, default=DEFAULTS.steps)
     matte.add_argument("--seed", type=int, default=DEFAULTS.seed, help="for gaussian noise")
     matte.add_argument("--low", type=float, default=DEFAULTS.low, help="alpha at or below becomes 0")

@@ -94,7 +94,7 @@ def noise_inputs() -> list[Any]:
             default=DEFAULTS.noise,
             tooltip=(
                 "How a window starts. zeros: the released one-step mode. gaussian: experimental, from noise in several "
-                "steps.\nDefault zeros; leave it there for real work."
+                "steps; it needs diffusers, which ComfyUI does not bring.\nDefault zeros; leave it there for real work."
             ),
         ),
         io.Int.Input(

@@ -1,7 +1,18 @@
 """The matting UNet: Stable Video Diffusion's video UNet without its text, image and camera conditioning.
 
-Knows nothing of windows, noise or devices. The figure, for SVD's size: an hourglass of four levels, 320 to 1280 wide.
-Each level holds pairs of a resnet and a transformer, both over space and then over time; the lowest has no transformers.
+Knows nothing of windows, noise or devices. SVD's size, where R is a resnet and A a transformer, each over space and then
+over time::
+
+    [B, T, 8, h, w] -> conv_in                            conv_out -> [B, T, 4, h, w]
+    320 wide   1/1     R A  R A  halve   --- skips --->   R A  R A  R A
+    640        1/2     R A  R A  halve   --- skips --->   R A  R A  R A  double
+    1280       1/4     R A  R A  halve   --- skips --->   R A  R A  R A  double
+    1280       1/8     R    R            --- skips --->   R    R    R    double
+                                  middle: R A R
+
+The timestep is embedded once and given to every resnet. Skips are what `conv_in`, every R or R A, and every halving gave on
+the way down; each R on the way up takes the last of them in. A resnet's blend of space and time is folded into its
+weights (see `fold`); a transformer's is `Blend`.
 """
 
 from __future__ import annotations
@@ -42,8 +53,9 @@ ATTENDS = {
 class MattingUNet(Network):
     """Video latents and a timestep in, alpha latents (or a velocity towards them) out.
 
-    Normalisations have the epsilons that SVD's weights were trained with. A wrong one changes the result by less than a
-    comparison of outputs shows, so tests look at them one by one.
+    Normalisations have the epsilons that SVD's weights were trained with: those of resnets are 1e-5 on the way down in
+    levels without transformers and in the middle, 1e-6 elsewhere. A wrong one changes the result by less than a comparison
+    of outputs shows, so tests look at them one by one.
 
     Args:
         config: The ``unet/config.json`` of a published model. Keys the network has no use for are ignored.

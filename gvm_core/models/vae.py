@@ -73,7 +73,8 @@ class TemporalVAE(Network):
     def decode(self, latents: Tensor, spatial_only: bool = False) -> Tensor:
         """Clips of latents ``[B, T, 4, h, w]`` to pictures ``[B, T, 3, h*f, w*f]``, roughly -1..1.
 
-        ``spatial_only`` leaves out the layers over time, to learn from single frames.
+        ``spatial_only`` leaves out the resnets over time, to learn from single frames. The last convolution over time
+        stays: a single frame has no neighbours for it.
         """
         x = self.decoder(latents / self.scaling_factor, spatial_only)
         return F.pixel_shuffle(x, self.patch)
@@ -141,7 +142,8 @@ class Encoder(Network):
 class Decoder(Network):
     """Clips of latents to pictures: each layer over space is followed by one over time.
 
-    The published layout names attention in the middle whatever the depth; only networks two layers deep come to use it.
+    The middle of the published network runs its first resnet, then attention and its second: one that is a layer deep
+    never comes to the attention, one that is three deep never to its third resnet. Their weights are in the layout.
     """
 
     def __init__(self, operations: Any, latent: int, channels: int, widths: list[int], depth: int) -> None:
@@ -199,8 +201,8 @@ class FrameAttention(nn.Module):
 def sub_pixel(operations: Any, channels: int) -> nn.Module:
     """Doubling by nearest neighbours and a 3x3 convolution, as four 2x2 convolutions of the small picture.
 
-    Each pixel of the result sees two by two of the small picture's: 16 of 36 products, and no doubled picture in memory
-    (Shi et al., 2016, the other way round). The weights are those of the 3x3 convolution.
+    Each pixel of the result sees two by two of the small picture's: 16 of 36 products (Shi et al., 2016, the other way
+    round). The weights are those of the 3x3 convolution.
 
     Args:
         operations: Makes the layer.
