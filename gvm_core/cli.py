@@ -435,12 +435,13 @@ def run_train(options: argparse.Namespace) -> None:
     if bool(options.subjects) != bool(options.backgrounds):
         raise InputError("--subjects and --backgrounds go together: people are cut out and put before other places")
     pools = options.output / "pools"
-    cutouts = read_cutouts(options.subjects, pools, lambda done, total: tell(f"{done}/{total} subjects cut out"))
-    places = read_places(options.backgrounds) if options.backgrounds else None
-    bar: list[ProgressLine] = []
 
     def tell(what: str) -> None:
         print(f"\r{what} ", end="", file=sys.stderr, flush=True)
+
+    cutouts = read_cutouts(options.subjects, pools, lambda done, total: tell(f"{done}/{total} subjects cut out"))
+    places = read_places(options.backgrounds) if options.backgrounds else None
+    bar: list[ProgressLine] = []
 
     def drawn(done: int) -> None:
         tell(f"{done} clips drawn")

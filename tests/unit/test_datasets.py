@@ -1,5 +1,6 @@
 """Pictures to learn people from: cut out, put before places, composed by seed."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,24 @@ def test_a_portraits_head_is_found_and_walks_on_a_drawn_body(places, tmp_path, m
 def test_subjects_without_places_are_refused_before_anything_is_cut_out(tmp_path, capsys):
     assert main(["train", str(tmp_path / "out"), "--config", "small", "--subjects", str(tmp_path)]) == 1
     assert "--subjects and --backgrounds go together" in capsys.readouterr().err
+
+
+def test_subjects_and_places_train_a_model_from_the_command_line(tmp_path, capsys):
+    for name, layer in (("fgr", 3), ("pha", 1)):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        picture = torch.zeros(layer, 24, 20)
+        picture[:, 6:, 5:15] = 0.8
+        (tmp_path / "people" / name / "anna.png").write_bytes(png16(picture))
+    (tmp_path / "places").mkdir()
+    (tmp_path / "places" / "wall.png").write_bytes(png16(torch.rand(3, 40, 60)))
+    config = tmp_path / "mine.json"
+    stages = [{"name": "s", "still": True, "sizes": [32], "batch": 1, "steps": 2, "rate": 0.001}]
+    config.write_text(json.dumps({"unet": TINY_UNET, "vae": TINY_VAE, "stages": stages}))
+    chosen = ["--subjects", str(tmp_path / "people"), "--backgrounds", str(tmp_path / "places")]
+    for _ in range(2):  # the second time from what was kept
+        assert main(["train", str(tmp_path / "out"), "--config", str(config), *chosen]) == 0
+    assert "1/1 subjects cut out" in capsys.readouterr().err
+    assert (tmp_path / "out" / "model" / "unet" / "config.json").is_file()
 
 
 class StoppedError(Exception):
