@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..errors import InputError
+from ..models.lora import LowRank
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 LORA_FILE = "lora.safetensors"
@@ -63,6 +64,21 @@ def bare_state(network: nn.Module) -> dict[str, Tensor]:
         for name, value in state.items()
         if ".parametrizations.weight.0." not in name
     }
+
+
+def with_lora(weights: dict[str, Tensor], other: dict[str, LowRank]) -> dict[str, Tensor]:
+    """The weights of a LoRA that changes a UNet as much as the LoRA ``weights`` and ``other`` do together.
+
+    A sum of two products of low rank is one product: of their columns and rows side by side.
+    """
+    both = {**weights}
+    for name, update in other.items():
+        halves = (("lora_A", update.down, 0), ("lora_B", update.scale * update.up.float(), 1))
+        for half, value, along in halves:
+            key = f"{name}.{half}.weight"
+            learned = weights.get(key)
+            both[key] = value.float() if learned is None else torch.cat([learned, value.to(learned)], along)
+    return both
 
 
 def write_lora(path: Path, weights: dict[str, Tensor]) -> None:

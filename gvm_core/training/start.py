@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import InputError, ModelError
 from ..models.files import read_json
-from ..models.lora import check_lora, find_lora, merge_lora, read_lora
+from ..models.lora import LowRank, check_lora, find_lora, merge_lora, read_lora
 from ..models.unet import MattingUNet
 from ..models.vae import TemporalVAE
 from ..models.weights import ADVICE, folded_lora, model_folder, read_network
@@ -51,13 +51,19 @@ def starting_networks(config: TrainingConfig, operations: Any = nn) -> tuple[Mat
 def read_unet(folder: Path, operations: Any) -> MattingUNet:
     """The UNet in ``folder``, its LoRA merged if one lies beside it."""
     unet, shares = read_network(MattingUNet, folder, torch.float32, operations, ignored=DEAD)
-    if (path := find_lora(folder)) is not None:
+    if path := find_lora(folder):
         lora = folded_lora(read_lora(path), shares)
         check_lora(unet, lora)
         merge_lora(unet, lora, 1.0)
     if unet.conv_in.in_channels != 2 * unet.conv_out.out_channels:
         raise ModelError(f"{folder} takes {unet.conv_in.in_channels} channels; matting needs twice the latents' number")
     return unet
+
+
+def lora_beside(start: str) -> dict[str, LowRank]:
+    """The LoRA that lies beside the UNet of the model that a training starts from; empty where there is none."""
+    path = None if start == "scratch" else find_lora(model_folder(start) / "unet")
+    return read_lora(path) if path else {}
 
 
 def widen(

@@ -28,11 +28,11 @@ from .dataset import Batch, Source
 from .encoded import EncodedBatch, EncodedClips, encode_batch
 from .layers import is_temporal
 from .loader import Draw, Draws, draw_ahead
-from .lora import LORA_FILE, add_lora, bare_state, set_weights, take_out_lora, write_lora
+from .lora import LORA_FILE, add_lora, bare_state, set_weights, take_out_lora, with_lora, write_lora
 from .losses import Parts, autoencoder_losses, latent_loss, matte_losses
 from .output import sample_sheet, write_model
 from .precision import TrainingLayers
-from .start import starting_networks
+from .start import lora_beside, starting_networks
 from .team import Team
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,8 @@ class Training:
         torch.manual_seed(seed)
         operations = TrainingLayers if self.team.device.type == "cpu" else nn
         self.unet, self.vae, self.config = starting_networks(config, operations)
+        only_lora = all(stage.learn == "lora" for stage in config.stages)  # else it is in the model that is written
+        self.lora_before = lora_beside(config.start) if only_lora else {}
         for network in (self.unet, self.vae):
             network.to(self.team.device)
 
@@ -147,7 +149,7 @@ class Training:
         if stage.learn == "lora":
             take_out_lora(self.unet)
             if self.team.leads:
-                write_lora(self.folder / LORA_FILE, average.weights)
+                write_lora(self.folder / LORA_FILE, with_lora(average.weights, self.lora_before))
         else:
             set_weights(weights, average.weights)
         if stage.encodes:

@@ -26,6 +26,7 @@ from gvm_core.training.encoded import EncodedClips, encode_batch
 from gvm_core.training.labelled import LabelledSource, Mixture
 from gvm_core.training.layers import begin_still, is_temporal
 from gvm_core.training.loader import Draws, draw_ahead
+from gvm_core.training.lora import write_lora
 from gvm_core.training.losses import gradient_loss, laplacian_loss, latent_loss, matte_losses
 from gvm_core.training.pairs import find_labelled
 from gvm_core.training.start import starting_networks
@@ -186,6 +187,31 @@ def test_a_lora_halves_the_error_on_the_users_clips_and_loads_like_any_other(tmp
     model.apply_lora(path)
     assert error(model) < 0.5 * plain
     assert all(update.scale == 1 for update in read_lora(path).values())
+
+
+def test_a_lora_learned_beside_the_models_own_lora_loads_as_both(pool, tmp_path):
+    """The released UNet has one beside it, and only one LoRA can be loaded: without both, learning would make it worse."""
+    write_tiny_model(tmp_path / "tiny")
+    unet = load_model(tmp_path / "tiny").unet
+    places = [
+        name for name, module in unet.named_modules() if name.endswith(("to_q", "proj_in")) and module.weight.ndim == 2
+    ]
+    own = {}
+    for number, name in enumerate(places):
+        shape, generator = unet.get_submodule(name).weight.shape, torch.Generator().manual_seed(number)
+        own[f"{name}.lora_A.weight"] = torch.randn(2, shape[1], generator=generator)
+        own[f"{name}.lora_B.weight"] = torch.randn(shape[0], 2, generator=generator)
+    write_lora(tmp_path / "tiny" / "unet" / "pytorch_lora_weights.safetensors", own)
+    (tmp_path / "tiny" / "unet" / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 1}))  # scale 0.5
+    learn = stage(learn="lora", rank=4, steps=3, rate=1e-2)
+    training = Training(tmp_path / "out", TrainingConfig(start=str(tmp_path / "tiny"), stages=(learn,)), lambda _: pool)
+    path = training.run()
+    loaded, written = load_model(tmp_path / "tiny", lora=path).unet, read_lora(path)
+    for name in places:
+        began, update = training.unet.get_submodule(name).weight, written[name]
+        learned = update.up[:, :-2].float() @ update.down[:-2].float()
+        assert learned.any() or name.endswith("proj_in")
+        torch.testing.assert_close(loaded.get_submodule(name).weight, began + learned, rtol=2e-3, atol=2e-3)
 
 
 def test_flow_matching_gives_back_the_matte_when_the_velocity_is_right(pool, tmp_path):
