@@ -236,11 +236,18 @@ class FeedForward(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """``[N, L, C]`` to the same shape."""
         flat, each = tokens.flatten(0, 1), self.tokens_at_once
-        if len(flat) <= each:
+        if len(flat) <= each or torch.is_grad_enabled():
             return self.net(tokens)
-        result = torch.empty_like(flat)
-        for first in range(0, len(flat), each):
-            result[first : first + each] = self.net(flat[first : first + each])
+        if torch.compiler.is_compiling():  # as many slices whatever the size, so that one graph serves all sizes
+            eighth = len(flat) // 8
+            parts = flat.split([eighth] * 7 + [len(flat) - 7 * eighth])
+            return torch.cat([self.net(part) for part in parts]).view_as(tokens)
+        first, *others = flat.split(each)
+        first = self.net(first)  # its precision is the result's
+        result = first.new_empty(flat.shape)
+        result[:each] = first
+        for start, part in enumerate(others, 1):
+            result[start * each :][:each] = self.net(part)
         return result.view_as(tokens)
 
 

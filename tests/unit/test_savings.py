@@ -140,6 +140,21 @@ def test_feed_forward_in_slices_is_feed_forward():
         whole = layer(tokens)
         layer.tokens_at_once = 37
         assert (layer(tokens) - whole).abs().max() < SAME
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer.float()(tokens.float()).dtype == torch.bfloat16
+
+
+def test_feed_forward_in_slices_is_not_compiled_for_every_size():
+    from torch._dynamo.testing import CompileCounter
+
+    layer, counter = FeedForward(torch.nn, 8).double(), CompileCounter()
+    compiled = torch.compile(layer, backend=counter)
+    layer.tokens_at_once = 37
+    with torch.no_grad():
+        for length in (50, 70, 90, 130, 200, 333):
+            tokens = torch.randn(3, length, 8, dtype=torch.double)
+            assert (compiled(tokens) - layer(tokens)).abs().max() < SAME
+    assert counter.frame_count <= 2, "once for the first size, once for any"
 
 
 @settings(deadline=None, max_examples=20)
