@@ -20,6 +20,13 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 16
 """Calls in a leaner way before a quicker one is tried again; twice as many each time that fails."""
+NO_MEMORY = (
+    "out of memory",  # CUDA, ROCm, MPS
+    "out of device memory",  # XPU
+    "can't allocate memory",  # processors; the next is what Windows' say
+    "not enough memory",
+    "status alloc failed",  # cuBLAS and cuDNN, which allocate by themselves
+)
 
 
 @dataclass(frozen=True)
@@ -104,12 +111,14 @@ class Choice:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether ``error`` is torch's way to say that a device has no memory left.
+    """Whether ``error`` is torch's way to say that a device has no memory left, in the words of any backend.
 
     Example:
         >>> is_out_of_memory(RuntimeError("MPS backend out of memory")), is_out_of_memory(RuntimeError("no"))
         (True, False)
+        >>> is_out_of_memory(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"))
+        True
     """
     kinds = (torch.cuda.OutOfMemoryError, MemoryError)
-    said = isinstance(error, RuntimeError) and any(each in str(error) for each in ("out of memory", "can't allocate"))
-    return isinstance(error, kinds) or said
+    words = str(error).lower().replace("_", " ")
+    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and any(said in words for said in NO_MEMORY))

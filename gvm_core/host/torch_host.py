@@ -39,15 +39,20 @@ class TorchHost:
     def widened(self, network: Network, activation_bytes: int) -> Iterator[None]:  # noqa: ARG002
         """Hold ``network``'s weights in float32, then put them back; widening and narrowing again loses nothing.
 
-        Where the device runs out of memory half way, those that were widened are put back too.
+        Where the device runs out of memory half way, in either direction, all of them are put back too.
         """
         narrow = network.weight_dtype
         try:
             network.to(torch.float32)
             yield
         finally:
-            self.release_memory()  # so that there is room to narrow them one by one
-            network.to(narrow)
+            self.release_memory()
+            try:
+                network.to(narrow)
+            except RuntimeError:  # no room to narrow even one weight on the device
+                for parameter in network.parameters():
+                    parameter.data = parameter.data.cpu().to(narrow)
+                network.to(self.device)
 
     def free_bytes(self) -> int | None:
         """On CUDA: free on the card, or held by torch and not in use, within the share that this process may take."""

@@ -18,6 +18,7 @@ weights (see `fold`); a transformer's is `Blend`.
 from __future__ import annotations
 
 import math
+import operator
 from functools import partial
 from typing import Any
 
@@ -73,7 +74,7 @@ class MattingUNet(Network):
         down, up = ([ATTENDS[kind] for kind in config[f"{way}_block_types"]] for way in ("down", "up"))
         if {len(layers), len(heads), len(depths), len(down), len(up)} != {len(widths)}:
             raise ValueError(f"block_out_channels names {len(widths)} levels, and other keys another number of them")
-        self.cross_attention_dim: int = config["cross_attention_dim"]
+        self.cross_attention_dim: int = operator.index(config["cross_attention_dim"])
 
         time = 4 * widths[0]
         resnet = partial(SpatioTemporalResnet, operations, time_channels=time)
@@ -212,7 +213,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, operations: Any, attend: Attention, channels: int, heads: int) -> None:
         super().__init__()
-        if channels % heads:
+        if heads < 1 or channels % heads:
             raise ValueError(f"{heads} attention heads cannot share {channels} channels")
         self.attend, self.heads = attend, heads
         self.to_q, self.to_k, self.to_v = (operations.Linear(channels, channels, bias=False) for _ in range(3))

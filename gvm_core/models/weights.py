@@ -149,12 +149,13 @@ def model_config(source: str | os.PathLike[str]) -> ModelConfig:
     """
     folder = model_folder(source)
     scheduler, advice = folder / "scheduler" / "scheduler_config.json", folder / ADVICE
-    return ModelConfig(
-        str(source) if source in ("demo", "gvm") else folder.name,
-        folder,
-        read_json(scheduler) if scheduler.is_file() else {},
-        **(read_json(advice) if advice.is_file() else {}),
-    )
+    name = str(source) if source in ("demo", "gvm") else folder.name
+    config = ModelConfig(name, folder, read_json(scheduler) if scheduler.is_file() else {})
+    known = read_json(advice) if advice.is_file() else {}
+    for key, value in known.items():
+        if key not in ("short_edge", "max_edge", "refine") or type(value) is not int or value < (key != "refine"):
+            raise ModelError(f"{advice} may hold short_edge, max_edge and refine, whole numbers; it says {key} {value!r}")
+    return replace(config, **known)
 
 
 def fingerprint(*networks: nn.Module) -> str:
@@ -223,7 +224,7 @@ def read_network(
         with torch.device("meta"):
             network = kind(config, operations=bare(operations), **more)
             plain = network if operations is nn else kind(config, operations=bare())  # a host's may have no weights yet
-    except (TypeError, ValueError, KeyError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"{folder / 'config.json'} does not describe a GVM network: {error}") from error
     check_weights(published_shapes(plain), published, folder)
     weights, shares = fold(published, mixes_in_time=kind is TemporalVAE)

@@ -194,6 +194,31 @@ def test_weights_of_another_width_are_refused(broken):
         load_model(broken)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cross_attention_dim": [16, 16, 16, 16]},
+        {"num_attention_heads": 0},
+        {"num_attention_heads": [-4] * 4},
+        {"block_out_channels": [-32] * 4},
+        {"block_out_channels": None},
+        {"layers_per_block": "two"},
+        {"down_block_types": ["Unknown"] * 4},
+    ],
+)
+def test_a_config_of_no_network_is_named(broken, wrong):
+    (broken / "unet" / "config.json").write_text(json.dumps({**TINY_UNET, **wrong}))
+    with pytest.raises(ModelError, match=r"config\.json.* does not describe a GVM network"):
+        load_model(broken)
+
+
+@pytest.mark.parametrize("wrong", [{"short_edge": 0}, {"max_edge": "512"}, {"refine": 1.5}, {"edge": 512}])
+def test_advice_that_cannot_be_followed_is_named(broken, wrong):
+    (broken / "gvm.json").write_text(json.dumps(wrong))
+    with pytest.raises(ModelError, match=rf"gvm\.json may hold .* says {min(wrong)}"):
+        load_model(broken)
+
+
 def test_a_broken_config_is_named(broken):
     (broken / "unet" / "config.json").write_text("{")
     with pytest.raises(ModelError, match=r"config\.json is not valid JSON"):
