@@ -154,7 +154,9 @@ def model_config(source: str | os.PathLike[str]) -> ModelConfig:
     known = read_json(advice) if advice.is_file() else {}
     for key, value in known.items():
         if key not in ("short_edge", "max_edge", "refine") or type(value) is not int or value < (key != "refine"):
-            raise ModelError(f"{advice} may hold short_edge, max_edge and refine, whole numbers; it says {key} {value!r}")
+            raise ModelError(
+                f"{advice} may hold short_edge, max_edge and refine, whole numbers; it says {key} {value!r}"
+            )
     return replace(config, **known)
 
 

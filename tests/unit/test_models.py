@@ -32,6 +32,7 @@ FULL_UNET = {
     "block_out_channels": [320, 640, 1280, 1280],
     "num_attention_heads": [5, 10, 20, 20],
     "layers_per_block": 2,
+    "transformer_layers_per_block": 1,
     "cross_attention_dim": 1024,
 }
 

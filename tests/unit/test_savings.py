@@ -10,14 +10,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import SAME, SAME_STORED, TINY_UNET, assert_rounds_like, moving_clip, our_networks, stock_networks
+from support import (
+    SAME,
+    SAME_STORED,
+    TINY_UNET,
+    TINY_VAE,
+    assert_rounds_like,
+    moving_clip,
+    our_networks,
+    stock_networks,
+)
 
 from gvm_core import MattingPipeline, TorchHost, load_model
 from gvm_core.errors import OutOfMemoryError
 from gvm_core.models.fold import fold, publish
-from gvm_core.models.layerwise import Layers, Slicing, Statistics
+from gvm_core.models.layerwise import BY_ROWS, Layers, Slicing, Statistics
 from gvm_core.models.unet import FeedForward
-from gvm_core.models.vae import sub_pixel
+from gvm_core.models.vae import TemporalVAE, sub_pixel
 
 
 @functools.cache
@@ -124,6 +133,27 @@ def test_other_tools_run_what_is_published_again_alike():
         assert (ours[0](latents, torch.tensor(999.0)) - wanted).abs().max() < SAME
         wanted = vae.decode(latents[0, :, :4] / vae.config.scaling_factor, num_frames=3).sample
         assert (ours[1].decode(latents[:, :, :4])[0] - wanted).abs().max() < SAME
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_vae_of_any_depth_is_the_published_one(depth):
+    """Only from two layers on does the decoder come to its attention."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(depth)
+    config = {**{key: value for key, value in TINY_VAE.items() if key != "_class_name"}, "layers_per_block": depth}
+    stock, ours = diffusers.AutoencoderKLTemporalDecoder(**config).double(), TemporalVAE(config).double()
+    with torch.no_grad():
+        for parameter in stock.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        ours.load_state_dict(fold(stock.state_dict(), mixes_in_time=True)[0])
+        latents, images = torch.randn(3, 4, 5, 6).double(), torch.rand(2, 3, 20, 24).double() * 2 - 1
+        pictures = stock.decode(latents / stock.config.scaling_factor, num_frames=3).sample
+        known = stock.encode(images).latent_dist.mode() * stock.config.scaling_factor
+        assert (ours.decode(latents[None])[0] - pictures).abs().max() < SAME
+        alpha = pictures.mean(dim=1, keepdim=True) * 0.5 + 0.5
+        assert (ours.decode_sliced(latents, BY_ROWS) - alpha).abs().max() < SAME
+        assert (ours.encode(images) - known).abs().max() < SAME
+        assert (ours.encode(images, BY_ROWS) - known).abs().max() < SAME
 
 
 def test_folding_leaves_the_weights_it_is_given_alone():
