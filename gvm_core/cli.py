@@ -95,11 +95,30 @@ def parser() -> argparse.ArgumentParser:
     folder.add_argument("root", type=Path, help="VideoMatte240K's test sets, V-HIM60, P3M-500, AM-2K, or the like")
     folder.add_argument("--names", nargs=2, metavar=("FRAMES", "MATTES"), help="names of the two folders, if others")
     folder.add_argument("--frames", type=int, help="take at most this many frames of a clip")
-    for each in (synthetic, folder):
+    people = kinds.add_parser("people", help="on real people: as they are, in motion before other places, and nobody")
+    people.set_defaults(run=run_evaluate, cases=real_cases)
+    people.add_argument("subjects", type=Path, nargs="+", help="folders of people with mattes that no training saw")
+    people.add_argument(
+        "--backgrounds", type=Path, action="append", required=True, help="panoramas or pictures without people; again"
+    )
+    people.add_argument("--clips", type=int, default=24, help="clips in motion")
+    people.add_argument("--views", type=int, default=60, help="views of the places alone")
+    people.add_argument("--seed", type=int, default=0, help="names the set of clips and views")
+    people.add_argument("--size", type=int, default=256, help="their edge in pixels")
+    people.add_argument("--frames", type=int, default=16, help="frames of each clip")
+    for each in (synthetic, folder, people):
         each.add_argument(
             "--model", action="append", default=[], help="demo, gvm or a folder; @1 after it: frame by frame"
         )
         each.add_argument("--baseline", action="append", default=[], help="background, walker or blurred-mask")
+        each.add_argument(
+            "--result",
+            action="append",
+            default=[],
+            metavar="NAME=FOLDER",
+            help="mattes made elsewhere: of each case a folder, video or picture of its name",
+        )
+        each.add_argument("--export", type=Path, help="write all frames and truths here, for others to matte, and stop")
         each.add_argument("--json", type=Path, help="keep every result here; run again to go on from it")
         each.add_argument("--plot", type=Path, help="draw the means here (needs Matplotlib)")
         add_picture_options(each)
@@ -302,13 +321,26 @@ def show_bytes(done: int, total: int) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Score, print the table, keep the results."""
-    from .evaluation.contestants import BASELINES, fingerprint, model_contestant
+    from .evaluation.cases import export
+    from .evaluation.contestants import (
+        BASELINES,
+        fingerprint,
+        model_contestant,
+        results_contestant,
+        results_fingerprint,
+    )
     from .evaluation.report import evaluate, plot, table
 
     if unknown := [name for name in options.baseline if name not in BASELINES]:
         raise InputError(f"there is no baseline {unknown[0]!r}; there are {', '.join(BASELINES)}")
-    models = options.model or ([] if options.baseline else ["demo"])
+    results = dict(split_result(each) for each in options.result)
+    models = options.model or ([] if options.baseline or results else ["demo"])
     cases, what = options.cases(options)
+    if options.export:
+        for case in cases:
+            export(case, options.export)
+        print(f"{len(cases)} cases in {options.export}, frames in com, truths in pha; --result takes mattes of them")
+        return
     device, dtype = place(options)
     own_size = options.short_edge is not None or options.max_edge is not None
     settings = MatteSettings(
@@ -322,11 +354,21 @@ def run_evaluate(options: argparse.Namespace) -> None:
     host = TorchHost(device)
     makers = {spec: partial(model_contestant, spec, settings, dtype, host, own_size=own_size) for spec in models}
     makers |= {name: partial(BASELINES.__getitem__, name) for name in options.baseline}
+    makers |= {name: partial(results_contestant, name, folder) for name, folder in results.items()}
     weights = {spec: fingerprint(spec) for spec in models}
+    weights |= {name: results_fingerprint(folder) for name, folder in results.items()}
     report = evaluate(makers, weights, cases, described, options.json, lambda line: print(line, file=sys.stderr))
     print(table(report))
     if options.plot:
         plot(report, options.plot)
+
+
+def split_result(given: str) -> tuple[str, Path]:
+    """``NAME=FOLDER`` in two."""
+    name, found, folder = given.partition("=")
+    if not found or not Path(folder).is_dir():
+        raise InputError(f"--result takes NAME=FOLDER, with a folder that is there; got {given!r}")
+    return name, Path(folder)
 
 
 def drawn_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
@@ -337,6 +379,17 @@ def drawn_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, obje
     what = {"tiers": list(tiers), "clips": options.clips, "seed": options.seed, "size": options.size}
     cases = synthetic_cases(tiers, options.clips, options.seed, options.size, options.frames)
     return cases, what | {"frames": options.frames}
+
+
+def real_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
+    """The benchmark on people, and what it depends on."""
+    from .evaluation.cases import people_cases
+
+    numbers = {name: getattr(options, name) for name in ("clips", "views", "seed", "size", "frames")}
+    pools = released_folder().parent / "cutouts"
+    cases = people_cases(options.subjects, options.backgrounds, pools, **numbers)
+    what = {name: [str(path) for path in getattr(options, name)] for name in ("subjects", "backgrounds")}
+    return cases, {**what, **numbers}
 
 
 def found_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
@@ -379,13 +432,14 @@ def run_synthesize(options: argparse.Namespace) -> None:
 def run_label(options: argparse.Namespace) -> None:
     """Label clip after clip and write what can be believed."""
     from .media import open_frames
+    from .training.pairs import media_named
     from .training.pseudo import Doubt, label_frames, model_labeller, write_labels
 
     doubt, wanted = Doubt(edge=options.edge, least=options.least), options.input
     names = [path.stem for path in wanted]
     if len(set(names)) < len(names):
         raise InputError("two clips have the same name; rename one, or their labels would be mixed")
-    masks = [mask_of(options.masks, path.stem) for path in wanted] if options.masks else []
+    masks = [media_named(options.masks, path.stem) for path in wanted] if options.masks else []
     labeller = None
     if not masks:
         device, dtype = place(options)
@@ -404,14 +458,6 @@ def run_label(options: argparse.Namespace) -> None:
                 progress.count(1)
     kept = [path for path in options.output.glob("*") if path.name[0] != "."] if options.output.is_dir() else []
     print(f"\n{len(kept)} clips in {options.output}; train --clips reads them", file=sys.stderr)
-
-
-def mask_of(folder: Path, name: str) -> Path:
-    """The video or folder of masks that goes with the clip ``name``."""
-    found = [path for path in folder.glob("*") if path.stem == name or (path.is_dir() and path.name == name)]
-    if len(found) != 1:
-        raise InputError(f"{folder} needs one video or folder called {name}; it holds {len(found)}")
-    return found[0]
 
 
 def run_train(options: argparse.Namespace) -> None:

@@ -51,6 +51,18 @@ def mse(alpha: Tensor, truth: Tensor) -> Tensor:
     return 1e3 * (alpha.double() - truth.double()).square().mean(dim=(1, 2, 3))
 
 
+def iou(alpha: Tensor, truth: Tensor) -> Tensor:
+    """Intersection over union of both, cut at one half: 1 is best; 1 where both are empty, too.
+
+    Example:
+        >>> iou(torch.tensor([[[[1.0, 1.0, 0.0]]]]), torch.tensor([[[[0.9, 0.0, 0.1]]]]))
+        tensor([0.5000], dtype=torch.float64)
+    """
+    found, wanted = alpha > 0.5, truth > 0.5
+    both, either = ((part.double().sum(dim=(1, 2, 3))) for part in (found & wanted, found | wanted))
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0)
+
+
 def grad(alpha: Tensor, truth: Tensor, *, normalised: bool = False) -> Tensor:
     """Summed squared difference of gradient magnitudes, / 1000.
 
@@ -198,7 +210,7 @@ def warp(layers: Tensor, flow: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class MatteScore:
-    """The measures of one clip, each the mean over its frames; lower is better, but for `seam`, which is best at 1.
+    """The measures of one clip, each the mean over its frames; lower is better, but for `iou` and `seam`, best at 1.
 
     Attributes:
         mad: See `mad`.
@@ -208,6 +220,7 @@ class MatteScore:
         conn: See `conn`.
         dtssd: See `dtssd`.
         soft_mad: See `soft_mad`; the mean over frames with soft pixels.
+        iou: See `iou`.
         seam: See `seam_score`, of the change of the error; NaN for a clip of one window.
     """
 
@@ -218,6 +231,7 @@ class MatteScore:
     conn: float
     dtssd: float
     soft_mad: float
+    iou: float
     seam: float = math.nan
 
     def as_dict(self) -> dict[str, float]:
@@ -258,6 +272,7 @@ class MatteScorer:
             "grad_normalised": grad(alpha, truth, normalised=True),
             "conn": conn(alpha, truth),
             "soft_mad": soft_mad(alpha, truth),
+            "iou": iou(alpha, truth),
         }
         if self.last is not None:
             alpha, truth = (torch.cat(pair) for pair in zip(self.last, (alpha, truth), strict=True))

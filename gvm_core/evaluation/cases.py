@@ -1,4 +1,4 @@
-"""What to matte and what should come out: clips drawn from seeds, and folders of the usual benchmarks."""
+"""What to matte and what should come out: clips drawn from seeds, real people, folders of the usual benchmarks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import InputError
+from ..media.sequence import SequenceWriter
+from ..training.datasets.backgrounds import read_places
+from ..training.datasets.cutouts import find_subjects_with_mattes, read_cutouts
+from ..training.datasets.people import PeopleSource
 from ..training.degrade import Degradation
-from ..training.pairs import find_labelled
+from ..training.pairs import FRAMES_NAMES, TRUTH_NAMES, find_labelled
 from ..training.studio.scene import TIERS, Scene
 
 FIRST_SEED = 2_000_000
@@ -79,3 +83,73 @@ def folder_cases(root: Path, frames: int | None = None, names: tuple[str, str] |
     """Every clip or picture with a truth under ``root``, by `find_labelled`'s rules, at most ``frames`` frames each."""
     clips = find_labelled(root, names)
     return [Case(clip.name, clip.group, lambda clip=clip: islice(clip, frames)) for clip in clips]
+
+
+def people_cases(
+    subjects: list[Path],
+    backgrounds: list[Path],
+    pools: Path,
+    clips: int,
+    views: int,
+    seed: int,
+    size: int,
+    frames: int,
+) -> list[Case]:
+    """Real people, as they are and before other places; in groups, of cases that training must not have seen.
+
+    ``still`` are the pictures as they are and ``filmed`` the clips, whose mattes may be somebody's guess. In ``motion``
+    people, camera and light move, and alpha is exact: they are composed. ``nobody`` are views of the places alone.
+
+    Args:
+        subjects: Folders of people with mattes; see `find_subjects_with_mattes`.
+        backgrounds: Folders of places without people.
+        pools: Receives the cut-outs.
+        clips: How many clips in motion.
+        views: How many views with nobody in them.
+        seed: Names the set: another seed, other clips and views.
+        size: Their edge in pixels.
+        frames: Frames in a clip.
+
+    Raises:
+        InputError: If a folder holds nothing of the kind, or for numbers below 1.
+        MissingPackageError: If people have to be cut out and pymatting is not installed.
+    """
+    if min(size, frames) < 1 or min(clips, views, seed) < 0:
+        raise InputError("size and frames must be at least 1, and clips, views and seed at least 0")
+    found = [each for folder in subjects for each in find_subjects_with_mattes(folder)]
+    taken = [clip for clip, own_colours in found if not own_colours]
+    whole = [
+        Case(clip.name, "filmed" if len(clip.frames) > 1 else "still", lambda clip=clip: iter(clip)) for clip in taken
+    ]
+    cutouts, places = read_cutouts(subjects, pools), read_places(backgrounds)
+
+    def composed(group: str, number: int, count: int, nobody: float) -> Case:
+        source = PeopleSource(cutouts, places, nobody=nobody)
+        random = [seed, number, int(nobody)]
+
+        def film() -> Iterator[tuple[Tensor, Tensor]]:
+            return zip(*source.filmed(size, count, np.random.default_rng(random)), strict=True)
+
+        return Case(f"{group}/{seed}-{number:03}", group, film)
+
+    return [
+        *whole,
+        *(composed("motion", number, frames, nobody=0) for number in range(clips)),
+        *(composed("nobody", number, 1, nobody=1) for number in range(views)),
+    ]
+
+
+def export(case: Case, folder: Path) -> None:
+    """Write the frames and the truth of a case to ``com`` and ``pha`` in ``folder/<its name>``, 16-bit PNGs.
+
+    Raises:
+        MediaError: If something is there already.
+    """
+    names, place = "{:04}".format, folder / case.name
+    with (
+        SequenceWriter(place / FRAMES_NAMES[0], names) as images,
+        SequenceWriter(place / TRUTH_NAMES[0], names) as mattes,
+    ):
+        for image, alpha in case.open():
+            images.write(image)
+            mattes.write(alpha)

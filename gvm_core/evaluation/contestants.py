@@ -1,4 +1,4 @@
-"""Who mattes: our models in any windowing, and the classics they are held against."""
+"""Who mattes: our models in any windowing, the classics they are held against, and whoever left mattes in a folder."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import optional
+from ..errors import InputError, optional
 from ..frames import Clip
 from ..host.base import Host
+from ..media import open_frames
 from ..models.weights import load_model, model_folder
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
+from ..training.pairs import media_named
 from ..training.studio.backdrop import blur
 from ..windows import WindowPlan
 
 WALKER_EDGE = 128
+
+
+Matte = Callable[[Iterable[Tensor]], Iterator[Clip]]
+"""Frames ``[3, H, W]`` in, clips of alpha ``[T, 1, H, W]`` out, gapless."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +37,19 @@ class Contestant:
 
     Attributes:
         name: What it is called in the table.
-        matte: Frames ``[3, H, W]`` in, clips of alpha ``[T, 1, H, W]`` out, gapless.
+        matte: How it mattes.
         joins: For a number of frames, where its windows meet (`WindowPlan.joins`); None where it has none.
         told: It is given the truth in place of frames: a bound, not a rival.
+        megabytes: Size of its weights as they are stored; None where it has none, or nobody knows.
+        case: For the name of a case, how it mattes that, where this differs from case to case.
     """
 
     name: str
-    matte: Callable[[Iterable[Tensor]], Iterator[Clip]]
+    matte: Matte
     joins: Callable[[int], Tensor] | None = None
     told: bool = False
+    megabytes: float | None = None
+    case: Callable[[str], Matte] | None = None
 
 
 def model_contestant(
@@ -67,7 +78,9 @@ def model_contestant(
     def joins(frames: int) -> Tensor:
         return plans[0].joins(frames) | plans[1].joins(frames)
 
-    return Contestant(spec, MattingPipeline(model, settings, host).stream, joins)
+    folder = model.config.folder
+    stored = sum(path.stat().st_size for part in ("unet", "vae") for path in (folder / part).glob("*.safetensors"))
+    return Contestant(spec, MattingPipeline(model, settings, host).stream, joins, megabytes=stored / 1e6)
 
 
 def split_spec(spec: str) -> tuple[str, WindowPlan | None]:
@@ -90,6 +103,39 @@ def fingerprint(spec: str) -> str:
             while block := content.read(2**20):
                 digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def results_contestant(name: str, folder: Path) -> Contestant:
+    """Mattes made elsewhere: of every case a picture, a video or a folder of pictures, called as the case is.
+
+    Args:
+        name: What it is called in the table.
+        folder: Holds them.
+    """
+
+    def case(which: str) -> Matte:
+        place = folder / which
+        found = media_named(place.parent, place.name)
+
+        def read(frames: Iterable[Tensor]) -> Iterator[Clip]:
+            mattes = iter(open_frames(found))
+            for index, _ in enumerate(frames):
+                if (matte := next(mattes, None)) is None:
+                    raise InputError(f"{found} holds {index} mattes, too few for {which}")
+                yield Clip(matte[None, :1], index)
+            if next(mattes, None) is not None:
+                raise InputError(f"{found} holds more mattes than {which} has frames")
+
+        return read
+
+    return Contestant(name, lambda _: iter(()), case=case)
+
+
+def results_fingerprint(folder: Path) -> str:
+    """Differs where the files in ``folder`` do: their names, sizes and dates."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listed = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
 
 
 def background_subtraction(frames: Iterable[Tensor]) -> Iterator[Clip]:

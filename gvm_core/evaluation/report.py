@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,20 +18,29 @@ from ..metrics import MatteScorer
 from .cases import Case
 from .contestants import Contestant
 
-MEASURES = ("mad", "mse", "grad", "conn", "dtssd", "seam", "soft_mad", "grad_normalised")
+MEASURES = ("mad", "mse", "grad", "conn", "dtssd", "seam", "soft_mad", "grad_normalised", "iou", "seconds")
+
+T = TypeVar("T")
 
 
 def score_case(contestant: Contestant, case: Case) -> dict[str, Any]:
-    """Matte a case and score it while it goes by; ``per_frame`` holds each frame's values beside the means."""
+    """Matte a case and score it while it goes by.
+
+    Returns:
+        The means of `MatteScore`'s measures; ``frames``, their number; ``seconds``, what matting took for each of them,
+        without drawing, reading and scoring; ``per_frame``, the measures of each frame.
+    """
     waiting: deque[Tensor] = deque()
+    given, mattes = Stopwatch(case.open()), contestant.case(case.name) if contestant.case else contestant.matte
 
     def inputs() -> Iterator[Tensor]:
-        for frame, truth in case.open():
+        for frame, truth in given:
             waiting.append(truth)
             yield truth if contestant.told else frame
 
     scorer, frames = MatteScorer(), 0
-    for clip in contestant.matte(inputs()):
+    taken = Stopwatch(mattes(inputs()))
+    for clip in taken:
         truth = torch.stack([waiting.popleft() for _ in range(len(clip))])
         scorer.add(clip.data, truth)
         frames += len(clip)
@@ -38,7 +48,26 @@ def score_case(contestant: Contestant, case: Case) -> dict[str, Any]:
         raise InputError(f"{contestant.name} gave {frames} mattes for {case.name}, {len(waiting)} too few")
     score = scorer.score(contestant.joins(frames) if contestant.joins else None).as_dict()
     rounded = {name: [plain(round(value, 6)) for value in values] for name, values in scorer.per_frame().items()}
-    return {**{name: plain(value) for name, value in score.items()}, "frames": frames, "per_frame": rounded}
+    seconds = None if contestant.case else round((taken.seconds - given.seconds) / frames, 4)
+    means = {name: plain(value) for name, value in score.items()}
+    return {**means, "frames": frames, "seconds": seconds, "per_frame": rounded}
+
+
+class Stopwatch(Generic[T]):
+    """Iterates over ``items`` and adds up the seconds that it waits for them."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self.items, self.seconds = iter(items), 0.0
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        started = time.perf_counter()
+        try:
+            return next(self.items)
+        finally:
+            self.seconds += time.perf_counter() - started
 
 
 def plain(value: float) -> float | None:
@@ -80,6 +109,7 @@ def evaluate(
         if not left:
             continue
         contestant = make()
+        entry["megabytes"] = contestant.megabytes and round(contestant.megabytes, 1)
         for number, case in enumerate(left, len(cases) - len(left) + 1):
             clips[case.name] = score_case(contestant, case) | {"group": case.group}
             progress(f"{name}: {case.name} ({number} of {len(cases)})  MAD {clips[case.name]['mad']:.2f}")
@@ -136,12 +166,13 @@ def mean(clips: list[dict[str, Any]]) -> dict[str, float | None]:
 
 def table(report: dict[str, Any]) -> str:
     """The means as a Markdown table, a row for each contestant, and for each group if there are several."""
-    rows: list[tuple[str, ...]] = [("", *MEASURES)]
+    rows: list[tuple[str, ...]] = [("", *MEASURES, "MB")]
     for name, entry in report["models"].items():
-        rows.append((name, *map(cell, (entry["mean"][measure] for measure in MEASURES))))
+        size = entry.get("megabytes")
+        rows.append((name, *(cell(entry["mean"].get(measure)) for measure in MEASURES), cell(size)))
         if len(entry["groups"]) > 1:
             for group, means in entry["groups"].items():
-                rows.append((f"  {group}", *map(cell, (means[measure] for measure in MEASURES))))
+                rows.append((f"  {group}", *(cell(means.get(measure)) for measure in MEASURES), ""))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows
@@ -152,7 +183,7 @@ def table(report: dict[str, Any]) -> str:
 
 def cell(value: float | None) -> str:
     """A number as the table shows it."""
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.3f}" if value < 1 else f"{value:.2f}"
 
 
 def plot(report: dict[str, Any], file: Path) -> None:

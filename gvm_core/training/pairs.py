@@ -118,6 +118,18 @@ def pair(name: str, group: str, pictures: Path, mattes: Path) -> LabelledClip:
     return LabelledClip(name, group, frames, alphas, *confidence)
 
 
+def media_named(folder: Path, name: str) -> Path:
+    """The video, picture or folder of pictures in ``folder`` that goes with a clip of this name.
+
+    Raises:
+        InputError: If there is none, or more than one.
+    """
+    found = [path for path in folder.glob("*") if path.stem == name or (path.is_dir() and path.name == name)]
+    if len(found) != 1:
+        raise InputError(f"{folder} needs one video, picture or folder called {name}; it holds {len(found)}")
+    return found[0]
+
+
 def read_matte(path: Path) -> Tensor:
     """Alpha ``[1, H, W]`` of a grey picture, or of a folder with one for each person."""
     if not path.is_dir():

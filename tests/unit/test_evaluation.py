@@ -10,7 +10,7 @@ from PIL import Image
 from gvm_core import TorchHost, WindowPlan
 from gvm_core.cli import main
 from gvm_core.errors import InputError, ModelError
-from gvm_core.evaluation.cases import FIRST_SEED, Case, folder_cases, synthetic_cases
+from gvm_core.evaluation.cases import FIRST_SEED, Case, folder_cases, people_cases, synthetic_cases
 from gvm_core.evaluation.contestants import BASELINES, Contestant, model_contestant
 from gvm_core.evaluation.report import evaluate, score_case, table
 from gvm_core.frames import Clip
@@ -156,6 +156,71 @@ def test_windows_of_one_frame_know_no_time(small_folder):
 def test_a_still_camera_lets_background_subtraction_work():
     still = Case("s", "g", lambda: ((disc(4 * t - 6).expand(3, -1, -1) * 0.6 + 0.2, disc(4 * t - 6)) for t in range(9)))
     assert score_case(BASELINES["background"], still)["mad"] < 80
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Two subjects in their own colours, and a place."""
+    for name in ("anna", "ben"):
+        write(tmp_path / "people" / "fgr" / f"{name}.png", disc(0).expand(3, -1, -1))
+        write(tmp_path / "people" / "pha" / f"{name}.png", disc(0))
+    write(tmp_path / "places" / "wall.png", torch.rand(3, 40, 60, generator=torch.Generator().manual_seed(0)))
+    return [tmp_path / "people"], [tmp_path / "places"], tmp_path / "pools"
+
+
+def test_people_in_motion_have_exact_mattes_and_places_alone_have_none(people):
+    cases = people_cases(*people, clips=3, views=2, seed=1, size=32, frames=4)
+    assert [case.group for case in cases] == ["motion"] * 3 + ["nobody"] * 2
+    clips = [list(case.open()) for case in cases]
+    assert [len(clip) for clip in clips] == [4, 4, 4, 1, 1]
+    assert all(any(alpha.max() > 0.9 for _, alpha in clip) for clip in clips[:3])
+    assert not any(alpha.any() for clip in clips[3:] for _, alpha in clip)
+    for case, clip in zip(cases, clips, strict=True):
+        assert all(torch.equal(a[0], b[0]) for a, b in zip(case.open(), clip, strict=True)), "the same each time"
+    assert not torch.equal(clips[3][0][0], clips[4][0][0])
+    other = people_cases(*people, clips=1, views=0, seed=2, size=32, frames=4)
+    assert not torch.equal(next(other[0].open())[0], clips[0][0][0])
+
+
+def test_pictures_of_people_are_scored_as_they_are(people, tmp_path, monkeypatch):
+    write(tmp_path / "portraits" / "original" / "carla.png", disc(0).expand(3, -1, -1))
+    write(tmp_path / "portraits" / "mask" / "carla.png", disc(0))
+    pytest.importorskip("pymatting")
+    cases = people_cases([*people[0], tmp_path / "portraits"], *people[1:], clips=0, views=0, seed=0, size=32, frames=1)
+    assert [(case.name, case.group) for case in cases] == [("all/carla", "still")]
+
+
+def test_mattes_made_elsewhere_are_scored_in_the_same_table(people, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("GVM_HOME", str(tmp_path / "home"))
+    command = ["evaluate", "people", str(people[0][0]), "--backgrounds", str(people[1][0]), "--clips", "2"]
+    command += ["--views", "1", "--size", "32", "--frames", "3"]
+    assert main([*command, "--export", str(tmp_path / "cases")]) == 0
+    assert "3 cases" in capsys.readouterr().out
+    for clip in (tmp_path / "cases").rglob("pha"):
+        shutil.copytree(clip, tmp_path / "mine" / clip.parent.relative_to(tmp_path / "cases"))
+    file = tmp_path / "scores.json"
+    chosen = ["--result", f"mine={tmp_path / 'mine'}", "--baseline", "blurred-mask", "--json", str(file)]
+    assert main([*command, *chosen]) == 0
+    report = json.loads(file.read_text())
+    mine = report["models"]["mine"]
+    assert mine["mean"]["mad"] < 0.1 and mine["mean"]["iou"] == 1 and mine["mean"]["seconds"] is None
+    assert set(mine["groups"]) == {"motion", "nobody"} and report["models"]["blurred-mask"]["mean"]["mad"] > 0.1
+    assert report["models"]["blurred-mask"]["mean"]["seconds"] > 0
+    last = max((tmp_path / "mine").rglob("*.png"))
+    last.unlink()
+    capsys.readouterr()
+    assert main([*command, "--result", f"mine={tmp_path / 'mine'}"]) == 1
+    assert last.parent.name in capsys.readouterr().err
+    for wrong in ("mine", f"mine={tmp_path / 'none'}"):
+        assert main([*command, "--result", wrong]) == 1
+        assert "NAME=FOLDER" in capsys.readouterr().err
+
+
+def test_a_model_is_scored_with_its_size_and_its_speed(small_folder):
+    contestant = model_contestant(str(small_folder), MatteSettings(), torch.float32, TorchHost("cpu"))
+    report = evaluate({"tiny": lambda: contestant}, {}, [case()], {}, None, str)
+    assert 1 < report["models"]["tiny"]["megabytes"] < 50 and report["mean"]["seconds"] > 0
+    assert "| MB" in table(report)
 
 
 # -------------------------------------------------------------------------------------------------- folders of others

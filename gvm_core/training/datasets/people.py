@@ -24,7 +24,7 @@ from .placing import Placing, grids, place
 from .sway import FPS, Sway
 
 NOBODY = 0.06
-"""Share of clips with nobody in them."""
+"""Share of clips with nobody in them, for learning."""
 CHIMERAS, MOVING = 0.25, 0.06
 """Shares of chimeras, where there are any, and of subjects that move by themselves."""
 CROWD = (0.78, 0.17, 0.05)
@@ -55,19 +55,25 @@ class PeopleSource:
         places: The places.
         chimeras: More people, see `read_chimeras`.
         degrade: The most of `Degradation`'s strength.
+        nobody: Share of clips with nobody in them.
 
     Raises:
         InputError: If there are no people or no places.
     """
 
     def __init__(
-        self, cutouts: list[Cutout], places: Places, chimeras: list[Cutout] | None = None, degrade: float = 0.8
+        self,
+        cutouts: list[Cutout],
+        places: Places,
+        chimeras: list[Cutout] | None = None,
+        degrade: float = 0.8,
+        nobody: float = NOBODY,
     ) -> None:
         if not cutouts:
             raise InputError("there is no subject to learn from: name a folder of them with --subjects")
         if not places.panoramas and not places.pictures:
             raise InputError("subjects need backgrounds: name a folder of pictures or panoramas with --backgrounds")
-        self.cutouts, self.places, self.degrade = cutouts, places, degrade
+        self.cutouts, self.places, self.degrade, self.nobody = cutouts, places, degrade, nobody
         self.chimeras = chimeras or []
         self.long = [each for each in cutouts if len(each.layers) > 1]
         self.still = [each for each in cutouts if len(each.layers) == 1]
@@ -92,7 +98,7 @@ class PeopleSource:
         if random.uniform() < 0.45:
             background = blur(background.flatten(0, 1), size * random.uniform(0, 0.025)).view_as(background)
         colour, alpha = torch.zeros(frames, 3, size, size), torch.zeros(frames, 1, size, size)
-        if random.uniform() >= NOBODY:
+        if random.uniform() >= self.nobody:
             for _ in range(1 + random.choice(len(CROWD), p=CROWD)):
                 front, cover = self.person(size, times, shake, random)
                 colour, alpha = front + colour * (1 - cover), cover + alpha * (1 - cover)
