@@ -28,7 +28,7 @@ from .media.ahead import ahead, behind
 from .media.claim import claimed
 from .media.join import join_videos
 from .media.parts import Parts, make_room
-from .media.sequence import SequenceWriter, pictures_in
+from .media.sequence import PICTURES, SequenceWriter, pictures_in
 from .media.video import CODECS, Codec, VideoWriter
 from .pipeline import MattingPipeline
 from .post.composite import checker, over
@@ -52,8 +52,8 @@ class Shot:
 
     Attributes:
         source: A video, a picture, or a folder of numbered pictures.
-        matte: ``.mp4``, ``.mov``, ``.mkv`` or, for 16-bit PNGs, a folder.
-        preview: ``.mp4`` or ``.mov`` for the subject over a checkerboard; None for none.
+        matte: ``.mp4``, ``.mov``, ``.mkv`` or, for 16-bit PNGs, a folder; of a single frame also a ``.png``.
+        preview: ``.mp4`` or ``.mov``, of a single frame also ``.png``, for the subject over a checkerboard; None for none.
         first: Index of the first frame.
         last: Index of the last frame, itself included; None for all there are.
 
@@ -71,12 +71,23 @@ class Shot:
         if self.first < 0 or (self.last is not None and self.last < self.first):
             raise MediaError(f"frames {self.first} to {self.last} are no range: it needs 0 <= first <= last")
         suffix = self.matte.suffix.lower()
-        if suffix in MEDIA_SUFFIXES and suffix not in CODECS and not self.matte.is_dir():
+        if is_picture(self.matte):
+            self.check_single(self.matte)
+        elif suffix in MEDIA_SUFFIXES and suffix not in CODECS and not self.matte.is_dir():
             raise MediaError(
-                f"no matte format goes with {suffix!r}; use {', '.join(CODECS)}, or a folder name for 16-bit PNGs"
+                f"no matte format goes with {suffix!r}; use {', '.join(CODECS)}, a folder name for 16-bit PNGs, "
+                "or .png for a single picture"
             )
-        if self.preview is not None and self.preview.suffix.lower() not in (".mp4", ".mov"):
-            raise MediaError(f"a preview is .mp4 or .mov, not {self.preview.name!r}")
+        if self.preview is not None and is_picture(self.preview):
+            self.check_single(self.preview)
+        elif self.preview is not None and self.preview.suffix.lower() not in (".mp4", ".mov"):
+            raise MediaError(f"a preview is .mp4 or .mov, or .png of a single picture, not {self.preview.name!r}")
+
+    def check_single(self, path: Path) -> None:
+        """Raise `MediaError` if ``path`` holds one picture and there are several frames."""
+        picture = self.source.suffix.lower() in PICTURES and not self.source.is_dir()
+        if not picture and self.first != self.last:
+            raise MediaError(f"{path.name} holds a single picture; for more frames use a folder name or a video")
 
     @property
     def outputs(self) -> dict[str, Path]:
@@ -91,8 +102,13 @@ class Shot:
 
 
 def codec_of(path: Path) -> Codec | None:
-    """How ``path`` is written; None for a folder of pictures."""
+    """How ``path`` is written; None for pictures."""
     return CODECS.get(path.suffix.lower())
+
+
+def is_picture(path: Path) -> bool:
+    """Whether ``path`` is to be a single picture, and not a folder of them."""
+    return path.suffix.lower() == ".png" and not path.is_dir()
 
 
 def matte_shot(
@@ -199,7 +215,7 @@ def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:
     A folder of pictures may hold others where only a range of frames is asked for, as on a farm.
     """
     way_out = "choose another name, or allow overwriting (--overwrite)"
-    if codec_of(path) is not None:
+    if codec_of(path) is not None or is_picture(path):
         if path.exists():
             raise MediaError(f"{path} exists already; {way_out}")
     elif path.exists() and not path.is_dir():
@@ -326,8 +342,12 @@ def finish(shot: Shot, parts: Parts) -> int:
     count = parts.count()
     for name, path in shot.outputs.items():
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        if codec_of(path) is None:
-            place_pictures([part.folder / name for part in finished], path)
+        folders = [part.folder / name for part in finished]
+        if is_picture(path):
+            for picture in (file for folder in folders for file in folder.iterdir()):
+                picture.replace(path)
+        elif codec_of(path) is None:
+            place_pictures(folders, path)
         else:
             joined = path.with_name(f"{path.stem}.part{path.suffix}")  # under the run's claim
             source = shot.source if shot.source.is_file() else None

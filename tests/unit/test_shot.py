@@ -21,7 +21,7 @@ from gvm_core.media import open_frames
 from gvm_core.media import parts as parts_module
 from gvm_core.media.claim import claimed
 from gvm_core.media.parts import FRAMES, Parts, make_room
-from gvm_core.media.sequence import png16
+from gvm_core.media.sequence import png16, read_picture
 from gvm_core.media.spool import spool
 from gvm_core.media.video import frames_between
 from gvm_core.shot import PARTS_FOLDER, PartWriter, Shot, adopt, fill, finish, matte_shot
@@ -45,6 +45,30 @@ def write(shot, alpha):
         writer.write(Clip(alpha))
         writer.keep(last=True)
     assert finish(shot, parts) == len(alpha)
+
+
+def test_a_photograph_in_is_a_picture_out(tmp_path, pipeline):
+    photograph = write_picture(tmp_path / "face.jpg", moving_clip(1, 31, 25)[0], "yuvj444p")
+    shot = Shot(photograph, tmp_path / "out" / "face.png", tmp_path / "out" / "over.png")
+    assert matte_shot(shot, pipeline) == 1
+    matte_shot(Shot(photograph, tmp_path / "folder"), pipeline)
+    assert shot.matte.read_bytes() == next((tmp_path / "folder").iterdir()).read_bytes()
+    assert read_picture(shot.preview).shape == (3, 31, 25)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["face.png", "over.png"]
+    with pytest.raises(MediaError, match=r"face.png exists already"):
+        matte_shot(shot, pipeline)
+    matte_shot(shot, pipeline, overwrite=True)
+
+
+def test_one_frame_of_a_video_may_be_a_picture_and_more_may_not(tmp_path, pipeline, video):
+    assert matte_shot(Shot(video, tmp_path / "third.png", first=2, last=2), pipeline) == 1
+    matte_shot(Shot(video, tmp_path / "all"), pipeline)
+    assert (tmp_path / "third.png").is_file() and len(list((tmp_path / "all").iterdir())) == 7
+    for more in ({}, {"first": 2, "last": 3}):
+        with pytest.raises(MediaError, match="holds a single picture"):
+            Shot(video, tmp_path / "some.png", **more)
+    with pytest.raises(MediaError, match="holds a single picture"):
+        Shot(tmp_path / "all", tmp_path / "some.mkv", tmp_path / "some.png")
 
 
 def contents(path):
