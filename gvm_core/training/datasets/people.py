@@ -23,7 +23,7 @@ from .cutouts import Cutout, clear_borders
 from .placing import Placing, grids, place
 from .sway import FPS, Sway
 
-NOBODY = 0.06
+NOBODY = 0.1
 """Share of clips with nobody in them, for learning."""
 CHIMERAS, MOVING = 0.25, 0.06
 """Shares of chimeras, where there are any, and of subjects that move by themselves."""
