@@ -109,7 +109,7 @@ class Layers:
         return torch.cat([self.encode_frame(encoder, image) for image in images.split(1)])
 
     def encode_frame(self, encoder: Any, image: Tensor) -> Tensor:
-        """One of them."""
+        """A picture ``[1, C, H, W]`` to its moments ``[1, 2c, h, w]``."""
         frame = self.assembled(image.to(self.store), encoder.conv_in, halo=1)
         for block in encoder.down_blocks:
             for resnet in block.resnets:

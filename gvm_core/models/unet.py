@@ -116,28 +116,28 @@ class MattingUNet(Network):
         batch, frames = latents.shape[:2]
         steps = sinusoids(timestep.to(latents.device).expand(batch), self.conv_in.out_channels)
         time = self.time_embedding(steps.to(latents.dtype)).repeat_interleave(frames, dim=0)  # [B*T, 4C]
-        over_time = None if spatial_only else frames
+        length = None if spatial_only else frames  # of each clip, for the layers over time
 
         x = self.conv_in(rearrange(latents, "b t c h w -> (b t) c h w"))
         skips = [x]
         for level in self.down_blocks:
             for resnet, transformer in level.layers():
-                x = self.run(resnet, x, over_time, time)
-                x = self.run(transformer, x, over_time) if transformer else x
+                x = self.run(resnet, x, length, time)
+                x = self.run(transformer, x, length) if transformer else x
                 skips.append(x)
             for halve in level.downsamplers:
                 x = halve(x)
                 skips.append(x)
 
         for resnet, transformer in self.mid_block.layers():
-            x = self.run(resnet, x, over_time, time)
-            x = self.run(transformer, x, over_time) if transformer else x
+            x = self.run(resnet, x, length, time)
+            x = self.run(transformer, x, length) if transformer else x
 
         for level in self.up_blocks:
             for resnet, transformer in level.layers():
                 x = torch.cat([x, skips.pop()], dim=1)
-                x = self.run(resnet, x, over_time, time)
-                x = self.run(transformer, x, over_time) if transformer else x
+                x = self.run(resnet, x, length, time)
+                x = self.run(transformer, x, length) if transformer else x
             for double in level.upsamplers:
                 x = double(x, skips[-1].shape[-2:])  # odd sizes lost a row on the way down
 

@@ -97,7 +97,7 @@ class TemporalVAE(Network):
         return int(units * self.frame_bytes(pixels))
 
     def decode_bytes(self, pixels: int, frames: int, slicing: Slicing) -> int:
-        """Peak of activations while decoding a window of frames of ``pixels`` pixels each, likewise."""
+        """Peak of activations while decoding a window of frames of ``pixels`` pixels each, in the same units."""
         if slicing.spill:
             units = 1.0
         elif slicing.bands:
@@ -164,15 +164,15 @@ class Decoder(Network):
     def forward(self, latents: Tensor, spatial_only: bool = False) -> Tensor:
         """``[B, T, latent, h, w]`` to ``[B, T, C, H, W]``."""
         frames = latents.shape[1]
-        over = None if spatial_only else frames
+        length = None if spatial_only else frames  # of each clip, for the layers over time
         x = self.conv_in(rearrange(latents, "b t c h w -> (b t) c h w"))
         first, *others = self.mid_block.resnets
-        x = self.run(first, x, over)
+        x = self.run(first, x, length)
         for attend, resnet in zip(self.mid_block.attentions, others, strict=False):
-            x = self.run(resnet, attend(x), over)
+            x = self.run(resnet, attend(x), length)
         for level in self.up_blocks:
             for resnet in level.resnets:
-                x = self.run(resnet, x, over)
+                x = self.run(resnet, x, length)
             for double in level.upsamplers:
                 x = double(x)
         x = self.conv_out(F.silu(self.conv_norm_out(x)))

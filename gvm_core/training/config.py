@@ -122,7 +122,7 @@ class TrainingConfig:
     Attributes:
         stages: What to do, in order.
         unet: The UNet's configuration, in the published layout; None takes the start's.
-        vae: The VAE's, likewise.
+        vae: The VAE's, in the same way.
         start: ``"scratch"``, or a model folder to begin from: the released weights, or SVD's own.
         sizes: The frames' size, and how far edges are off, written beside the model as advice; None takes the start's.
         latent_channels: Widen the start's latents to this many channels, for a stage that teaches the VAE to use them;
