@@ -93,7 +93,9 @@ class GVMCompareMattes(io.ComfyNode):
                 io.Float.Output(display_name="MAD", tooltip="Mean absolute difference x 1000. Under 10 is good."),
                 io.Float.Output(display_name="MSE", tooltip="Mean squared difference x 1000: large errors weigh more."),
                 io.Float.Output(display_name="Grad", tooltip="Error of edges / 1000; grows with the number of pixels."),
-                io.Float.Output(display_name="Conn", tooltip="Error of what hangs together / 1000; it grows with them, too."),
+                io.Float.Output(
+                    display_name="Conn", tooltip="Error of what hangs together / 1000; grows with pixels, too."
+                ),
                 io.Float.Output(
                     display_name="dtSSD", tooltip="Error of change over time x 100: flicker. Under 2 is good."
                 ),

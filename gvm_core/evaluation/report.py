@@ -98,7 +98,14 @@ def evaluate(
     Returns:
         ``models``: by name, ``mean`` over all cases, ``groups`` with the means over each, ``clips`` by case. ``mean``
         and ``clips`` of the first are repeated at the top.
+
+    Raises:
+        InputError: If two cases have one name, or ``file`` holds something else.
     """
+    names = [case.name for case in cases]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"two cases are called {twice}; rename one, or their results would be mixed")
     report = earlier(file, settings)
     for name, make in contestants.items():
         entry = report["models"].get(name)

@@ -85,6 +85,11 @@ def test_what_was_scored_is_kept_and_not_done_again(tmp_path):
         evaluate(makers, kept, cases, {"k": 1}, file, said.append)
 
 
+def test_cases_of_one_name_are_refused_rather_than_scored_as_one():
+    with pytest.raises(InputError, match="two cases are called a"):
+        evaluate({}, {}, [case("a"), case("b"), case("a")], {}, None, str)
+
+
 def test_means_are_over_clips_and_over_each_group():
     def shifted(frames):
         for clip in perfect(frames):
