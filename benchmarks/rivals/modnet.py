@@ -2,8 +2,9 @@
 
     python benchmarks/rivals/modnet.py CASES OUT --model modnet.onnx
 
-As its authors run it: RGB in -1..1, the shorter side 512 pixels, both sides cut to multiples of 32. Prints one line of
-JSON; seconds are what scaling and the network took, without reading and writing. Needs onnxruntime.
+As its authors run it: RGB in -1..1, the shorter side 512 pixels, both sides cut to multiples of 32. Small frames are
+enlarged by that, and `--short-edge` gives another size. Prints one line of JSON; seconds are what scaling and the network
+took, without reading and writing. Needs onnxruntime.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from gvm_core.media import open_frames
 from gvm_core.media.sequence import SequenceWriter
 from gvm_core.post.resize import resize
 
-SHORT_EDGE, MULTIPLE = 512, 32
+MULTIPLE = 32
 
 
-def network(file: Path, threads: int) -> Callable[[Tensor], Tensor]:
+def network(file: Path, short_edge: int, threads: int) -> Callable[[Tensor], Tensor]:
     """A function from a frame ``[3, H, W]``, sRGB 0..1, to its alpha ``[1, H, W]``."""
     runtime = optional("onnxruntime", "onnxruntime")
     choices = runtime.SessionOptions()
@@ -35,7 +36,7 @@ def network(file: Path, threads: int) -> Callable[[Tensor], Tensor]:
 
     def matte(frame: Tensor) -> Tensor:
         height, width = frame.shape[-2:]
-        across, down = (edge * SHORT_EDGE // min(height, width) // MULTIPLE * MULTIPLE for edge in (width, height))
+        across, down = (edge * short_edge // min(height, width) // MULTIPLE * MULTIPLE for edge in (width, height))
         scaled = resize(frame[None], (down, across)) * 2 - 1
         (alpha,) = session.run(None, {name: scaled.numpy()})
         return resize(torch.from_numpy(alpha), (height, width))[0].clamp(0, 1)
@@ -49,9 +50,10 @@ def main() -> None:
     parser.add_argument("cases", type=Path, help="what `gvm evaluate ... --export` wrote")
     parser.add_argument("out", type=Path, help="gets a folder of mattes for each case")
     parser.add_argument("--model", type=Path, required=True, help="the network as an ONNX file")
+    parser.add_argument("--short-edge", type=int, default=512, help="pixels; at least 32")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    matte = network(options.model, options.threads)
+    matte = network(options.model, options.short_edge, options.threads)
     clips = sorted(folder.parent for folder in options.cases.rglob("com"))
     frames, seconds = 0, 0.0
     for clip in clips:
