@@ -322,13 +322,7 @@ def show_bytes(done: int, total: int) -> None:
 def run_evaluate(options: argparse.Namespace) -> None:
     """Score, print the table, keep the results."""
     from .evaluation.cases import export
-    from .evaluation.contestants import (
-        BASELINES,
-        fingerprint,
-        model_contestant,
-        results_contestant,
-        results_fingerprint,
-    )
+    from .evaluation.contestants import BASELINES, digest_of, fingerprint, model_contestant, results_contestant
     from .evaluation.report import evaluate, plot, table
 
     if unknown := [name for name in options.baseline if name not in BASELINES]:
@@ -356,7 +350,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     makers |= {name: partial(BASELINES.__getitem__, name) for name in options.baseline}
     makers |= {name: partial(results_contestant, name, folder) for name, folder in results.items()}
     weights = {spec: fingerprint(spec) for spec in models}
-    weights |= {name: results_fingerprint(folder) for name, folder in results.items()}
+    weights |= {name: digest_of(folder) for name, folder in results.items()}
     report = evaluate(makers, weights, cases, described, options.json, lambda line: print(line, file=sys.stderr))
     print(table(report))
     if options.plot:

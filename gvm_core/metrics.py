@@ -59,7 +59,7 @@ def iou(alpha: Tensor, truth: Tensor) -> Tensor:
         tensor([0.5000], dtype=torch.float64)
     """
     found, wanted = alpha > 0.5, truth > 0.5
-    both, either = ((part.double().sum(dim=(1, 2, 3))) for part in (found & wanted, found | wanted))
+    both, either = (part.double().sum(dim=(1, 2, 3)) for part in (found & wanted, found | wanted))
     return torch.where(either > 0, both / either.clamp(min=1), 1.0)
 
 

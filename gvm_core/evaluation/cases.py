@@ -122,10 +122,10 @@ def people_cases(
         Case(clip.name, "filmed" if len(clip.frames) > 1 else "still", lambda clip=clip: iter(clip)) for clip in taken
     ]
     cutouts, places = read_cutouts(subjects, pools), read_places(backgrounds)
+    peopled, empty = (PeopleSource(cutouts, places, nobody=share) for share in (0, 1))
 
-    def composed(group: str, number: int, count: int, nobody: float) -> Case:
-        source = PeopleSource(cutouts, places, nobody=nobody)
-        random = [seed, number, int(nobody)]
+    def composed(group: str, number: int, count: int, source: PeopleSource) -> Case:
+        random = [seed, number, int(source.nobody)]
 
         def film() -> Iterator[tuple[Tensor, Tensor]]:
             return zip(*source.filmed(size, count, np.random.default_rng(random)), strict=True)
@@ -134,8 +134,8 @@ def people_cases(
 
     return [
         *whole,
-        *(composed("motion", number, frames, nobody=0) for number in range(clips)),
-        *(composed("nobody", number, 1, nobody=1) for number in range(views)),
+        *(composed("motion", number, frames, peopled) for number in range(clips)),
+        *(composed("nobody", number, 1, empty) for number in range(views)),
     ]
 
 

@@ -96,8 +96,13 @@ def split_spec(spec: str) -> tuple[str, WindowPlan | None]:
 
 def fingerprint(spec: str) -> str:
     """A digest of the weights that ``spec`` names, so that kept results are not taken for another model's."""
+    return digest_of(model_folder(split_spec(spec)[0]))
+
+
+def digest_of(folder: Path) -> str:
+    """Differs where the files in ``folder`` do."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in model_folder(split_spec(spec)[0]).rglob("*") if path.is_file()):
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(file.name.encode())
         with file.open("rb") as content:
             while block := content.read(2**20):
@@ -129,13 +134,6 @@ def results_contestant(name: str, folder: Path) -> Contestant:
         return read
 
     return Contestant(name, lambda _: iter(()), case=case)
-
-
-def results_fingerprint(folder: Path) -> str:
-    """Differs where the files in ``folder`` do: their names, sizes and dates."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    listed = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
 
 
 def background_subtraction(frames: Iterable[Tensor]) -> Iterator[Clip]:
