@@ -333,13 +333,15 @@ def finish(shot: Shot, parts: Parts) -> int:
     """Put finished parts together under the outputs' names, and delete them; the number of frames.
 
     Raises:
-        MediaError: If frames are missing, or something cannot be written.
+        MediaError: If frames are missing, something cannot be written, or a picture was to hold several frames.
     """
     if gaps := parts.missing():
         raise MediaError(f"frame {gaps[0][0]} of {shot.matte} is missing; start the same run again")
-    finished = parts.finished()
+    finished, count = parts.finished(), parts.count()
+    if count > 1 and (single := next(filter(is_picture, shot.outputs.values()), None)):
+        parts.clear()
+        raise MediaError(f"{single.name} holds a single picture, and {shot.source} has {count}; use a folder name")
     (parts.folder / JOINING).touch()
-    count = parts.count()
     for name, path in shot.outputs.items():
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         folders = [part.folder / name for part in finished]

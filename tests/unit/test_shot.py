@@ -71,6 +71,16 @@ def test_one_frame_of_a_video_may_be_a_picture_and_more_may_not(tmp_path, pipeli
         Shot(tmp_path / "all", tmp_path / "some.mkv", tmp_path / "some.png")
 
 
+def test_an_animated_picture_does_not_become_its_last_frame(tmp_path, pipeline):
+    pillow = pytest.importorskip("PIL.Image")
+    first, *others = (pillow.new("RGB", (32, 24), (80 * number, 50, 50)) for number in range(3))
+    first.save(tmp_path / "moving.png", save_all=True, append_images=others, duration=100)
+    with pytest.raises(MediaError, match=r"matte\.png holds a single picture, and .*moving\.png has 3"):
+        matte_shot(Shot(tmp_path / "moving.png", tmp_path / "matte.png"), pipeline)
+    assert [path.name for path in tmp_path.iterdir() if path.name[0] != "."] == ["moving.png"]
+    assert matte_shot(Shot(tmp_path / "moving.png", tmp_path / "folder"), pipeline) == 3
+
+
 def contents(path):
     """The bytes of every frame, or of every file of a folder."""
     if path.is_dir():
