@@ -224,7 +224,7 @@ def read_levels(path):
     """Every frame of a file as 16-bit grey levels."""
     import av
 
-    from gvm_core.media.video import convert
+    from gvm_core.media.pixels import convert
 
     with av.open(str(path)) as container:
         return [convert(frame, format="gray16le").to_ndarray() for frame in container.decode(video=0)]

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import MediaError, NoSuchFrameError
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
-from .video import convert, deep_frame, rgb, rgba
+from .pixels import frame_for, rgb, rgba
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".webp", ".bmp", ".dpx"}
 LINEAR = {".exr"}
@@ -120,7 +120,7 @@ def png16(picture: Tensor) -> bytes:
     import av
 
     big = "gray16be" if len(picture) == 1 else "rgb48be"
-    frame = convert(deep_frame(picture), format=big)
+    frame = frame_for(picture, big)
     encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = frame.width, frame.height, big, Fraction(1)
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])

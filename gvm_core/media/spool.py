@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .video import convert, deep_frame, usual_layout
+from .pixels import frame_for
+from .video import usual_layout
 
 
 def spool(path: Path, frames: Tensor, rate: Fraction, sound: Tensor | None = None, sound_rate: int = 0) -> None:
@@ -30,7 +31,7 @@ def spool(path: Path, frames: Tensor, rate: Fraction, sound: Tensor | None = Non
         if sound is not None and sound.shape[-1]:
             audio = container.add_stream("pcm_f32le", rate=sound_rate, layout=usual_layout(len(sound)))
         for frame in frames:
-            container.mux(stream.encode(convert(deep_frame(frame), format="gbrp16le")))
+            container.mux(stream.encode(frame_for(frame, "gbrp16le")))
         container.mux(stream.encode(None))
         if sound is not None and audio is not None:
             samples = sound.float().cpu().T.contiguous().flatten()[None].numpy()

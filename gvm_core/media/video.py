@@ -13,21 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError
+from .pixels import frame_for, rgb, rgba
 
 if TYPE_CHECKING:
     import av
 
 log = logging.getLogger(__name__)
 
-MATRICES = {1: "ITU709", 4: "FCC", 5: "ITU624", 6: "SMPTE170M", 7: "SMPTE240M"}
-"""FFmpeg's numbers for the colour matrices a file may name, and PyAV's words for them."""
-
-FULL_RANGE = 2
 BT709 = 1
 
 
@@ -173,9 +168,7 @@ class VideoWriter:
         """Append one matte ``[1, H, W]`` or one picture ``[3, H, W]``, sRGB, in 0..1."""
         if self.container is None:
             self.container, self.stream = self.open(*picture.shape)
-        # RGB has no matrix; PyAV before 17 sets the target's only where the source's is another.
-        matrix = {} if len(picture) == 1 else {"src_colorspace": "ITU601", "dst_colorspace": "ITU709"}
-        converted = convert(deep_frame(picture), format=self.stream.pix_fmt, **matrix)
+        converted = frame_for(picture, self.stream.pix_fmt)
         for name, value in self.color_tags(len(picture)).items():
             with suppress(AttributeError):  # PyAV before it had these on frames; only ProRes asks them
                 setattr(converted, name, value)
@@ -242,83 +235,3 @@ def frames_between(path: Path, begin: float, end: float | None = None) -> tuple[
     if first == len(times) or (last is not None and last < first):
         raise MediaError(f"{path} has no frame between {begin:g} and {'its end' if end is None else f'{end:g}'} s")
     return first, last
-
-
-def deep_frame(picture: Tensor) -> av.VideoFrame:
-    """A matte ``[1, H, W]`` or a picture ``[3, H, W]`` in 0..1 as a frame of 16-bit grey or RGB."""
-    import av
-
-    levels = (picture.clamp(0, 1) * 65535).round().movedim(0, -1).squeeze(-1).contiguous().numpy().astype(np.uint16)
-    return av.VideoFrame.from_ndarray(levels, format="gray16le" if len(picture) == 1 else "rgb48le")
-
-
-def rgb(frame: av.VideoFrame) -> Tensor:
-    """A decoded frame as ``[3, H, W]`` float32, upright, in the light it is stored in; an alpha channel is dropped.
-
-    Frames without a colour tag are read as BT.709 from 720 lines on, else as BT.601, as players do.
-    """
-    return channels(frame, "rgb48le", 3)
-
-
-def rgba(frame: av.VideoFrame, path: Path) -> Tensor:
-    """A decoded frame with its alpha as ``[4, H, W]``, otherwise as `rgb` gives it; straight or not as it is stored.
-
-    Raises:
-        MediaError: The frame, of the file at ``path``, has no alpha.
-    """
-    if not any(component.is_alpha for component in frame.format.components):
-        raise MediaError(f"{path} has no alpha channel (its pixels are {frame.format.name})")
-    return channels(frame, "rgba64le", 4)
-
-
-def channels(frame: av.VideoFrame, target: str, count: int) -> Tensor:
-    """The first ``count`` channels of a frame, upright; integers by way of the 16-bit format ``target``."""
-    name = frame.format.name
-    picture = float_planes(frame, count) if "f16" in name or "f32" in name else sixteen_bits(frame, target)
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    return torch.rot90(picture, turns, (1, 2)).contiguous() if turns else picture.contiguous()
-
-
-def sixteen_bits(frame: av.VideoFrame, target: str) -> Tensor:
-    """An integer picture as ``[C, H, W]`` in 0..1, through 16-bit RGB or RGBA."""
-    options: dict[str, Any] = {}
-    if frame.format.name.startswith("yuv"):
-        matrix = MATRICES.get(int(frame.colorspace), "ITU709" if frame.height >= 720 else "ITU601")
-        full = int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj")
-        # RGB has no matrix, but PyAV before 17 applies the source's only where a different one is asked for.
-        options = {
-            "src_colorspace": matrix,
-            "dst_colorspace": "ITU601" if matrix == "ITU709" else "ITU709",
-            "src_color_range": "JPEG" if full else "MPEG",
-            "dst_color_range": "JPEG",
-        }
-    if frame.width % 2 and frame.height % 2:  # FFmpeg's bilinear scaler (8.1) makes noise of such frames in 4:2:0
-        options["interpolation"] = "BICUBIC"
-    levels = convert(frame, format=target, **options).to_ndarray()  # [H, W, C]
-    return torch.from_numpy(levels.astype(np.float32) / 65535).movedim(-1, 0)
-
-
-def convert(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:
-    """``frame.reformat`` on one thread, where PyAV offers a choice.
-
-    FFmpeg's scaler, left to several threads, now and then writes wrong pixels where two threads' rows meet (seen with
-    FFmpeg 8.1 on small grey frames: an eight-pixel run at mid grey, once in a dozen frames).
-    """
-    try:
-        return frame.reformat(**options, threads=1)
-    except TypeError:  # before PyAV had threads here
-        return frame.reformat(**options)
-
-
-def float_planes(frame: av.VideoFrame, count: int) -> Tensor:
-    """A floating-point picture as ``[C, H, W]``, unclamped: FFmpeg's own conversion would cut it at 1."""
-    order = "<" if frame.format.name.endswith("le") else ">"
-    kind = np.dtype(f"{order}f{2 if 'f16' in frame.format.name else 4}")
-    planes = []
-    for plane in list(frame.planes)[:count]:
-        rows = np.frombuffer(bytes(plane), kind).reshape(plane.height, plane.line_size // kind.itemsize)
-        planes.append(torch.from_numpy(rows[:, : plane.width].astype(np.float32)))
-    if len(planes) == 1:
-        return planes[0].expand(3, -1, -1)
-    green, blue, red, *rest = planes
-    return torch.stack([red, green, blue, *rest])

@@ -10,8 +10,8 @@ from support import moving_clip, write_picture, write_video
 
 from gvm_core.errors import MediaError
 from gvm_core.media import open_frames
+from gvm_core.media.pixels import convert
 from gvm_core.media.sequence import natural
-from gvm_core.media.video import convert
 from gvm_core.post.color import srgb_to_linear
 
 

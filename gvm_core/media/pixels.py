@@ -1,0 +1,187 @@
+"""Decoded frames as tensors, every level of theirs exact, and tensors as frames.
+
+FFmpeg's scaler undoes chroma subsampling and packing here and nothing more. Its own way to 16-bit RGB loses levels: 8-bit
+white comes out as 0.996, that of a video as 0.992 to 0.996.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import MediaError
+
+if TYPE_CHECKING:
+    import av
+    from av.video.plane import VideoPlane
+
+BT601 = (0.299, 0.114)
+BT709 = (0.2126, 0.0722)
+BT2020 = (0.2627, 0.0593)
+MATRICES = {1: BT709, 4: (0.30, 0.11), 5: BT601, 6: BT601, 7: (0.212, 0.087), 9: BT2020, 10: BT2020}
+"""The shares of red and blue in luma, by the number of the colour matrix that a file names (ITU-T H.273, table 4)."""
+
+FULL_RANGE = 2
+
+SAME_RANGE = {"src_color_range": "MPEG", "dst_color_range": "MPEG", "interpolation": "BICUBIC"}
+"""Options of a conversion that leaves every level as it is, whatever the range of the file."""
+
+
+def rgb(frame: av.VideoFrame) -> Tensor:
+    """A decoded frame as ``[3, H, W]`` float32, upright, in the light it is stored in; an alpha channel is dropped.
+
+    Frames without a colour tag are read as BT.709 from 720 lines on, else as BT.601, as players do.
+    """
+    return upright(frame, channels(frame, alpha=False))
+
+
+def rgba(frame: av.VideoFrame, path: Path) -> Tensor:
+    """A decoded frame with its alpha as ``[4, H, W]``, otherwise as `rgb` gives it; straight or not as it is stored.
+
+    Raises:
+        MediaError: The frame, of the file at ``path``, has no alpha.
+    """
+    if not any(component.is_alpha for component in frame.format.components):
+        raise MediaError(f"{path} has no alpha channel (its pixels are {frame.format.name})")
+    return upright(frame, channels(frame, alpha=True))
+
+
+def upright(frame: av.VideoFrame, picture: Tensor) -> Tensor:
+    """The picture turned as the frame's rotation tag says."""
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return torch.rot90(picture, turns, (1, 2)).contiguous() if turns else picture.contiguous()
+
+
+def channels(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
+    """A frame as ``[3, H, W]``, or as ``[4, H, W]`` with its alpha; 0..1 unless its pixels are floating-point."""
+    layout = frame.format
+    if "f16" in layout.name or "f32" in layout.name:
+        return float_planes(frame, 4 if alpha else 3)
+    if layout.is_rgb or layout.has_palette or layout.name.startswith("xyz"):
+        return from_rgb(frame, alpha=alpha)
+    luma = layout.components[0].bits
+    if len(layout.components) < 3:
+        grey, *rest = planes(frame, "ya16le" if len(layout.components) == 2 else "gray16le")
+        return torch.stack([exact(grey, luma)] * 3 + [exact(plane, luma) for plane in rest if alpha])
+    y, u, v, *rest = planes(frame, "yuva444p16le" if alpha else "yuv444p16le")
+    return torch.cat([from_yuv(frame, y, u, v), *(exact(plane, luma)[None] for plane in rest)])
+
+
+def from_rgb(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
+    """An RGB picture of integers. FFmpeg spreads 9 to 16 bits over 16 as it should, but not 8: those stay 8."""
+    shallow = max(component.bits for component in frame.format.components) <= 8
+    wanted = ("rgba" if alpha else "rgb24") if shallow else ("rgba64le" if alpha else "rgb48le")
+    levels = convert(frame, format=wanted).to_ndarray()  # [H, W, C]
+    return torch.from_numpy(levels.astype(np.float32)).movedim(-1, 0) / (255 if shallow else 65535)
+
+
+def from_yuv(frame: av.VideoFrame, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> Tensor:
+    """RGB ``[3, H, W]`` of planes ``[H, W]`` of luma and chroma, at the top of 16 bits (ITU-T H.273, section 8.3)."""
+    bits = frame.format.components[0].bits
+    unit = 1 << (bits - 8)
+    full = int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj")
+    black, luma_range, chroma_range = (
+        (0, 256 * unit - 1, 256 * unit - 1) if full else (16 * unit, 219 * unit, 224 * unit)
+    )
+    kr, kb = MATRICES.get(int(frame.colorspace), BT709 if frame.height >= 720 else BT601)
+    luma = (torch.from_numpy((y >> (16 - bits)).astype(np.float32)) - black) / luma_range
+    blue, red = (
+        (torch.from_numpy(plane.astype(np.float32)) / (1 << (16 - bits)) - 128 * unit) / chroma_range
+        for plane in (u, v)
+    )
+    red, blue = luma + 2 * (1 - kr) * red, luma + 2 * (1 - kb) * blue
+    green = (luma - kr * red - kb * blue) / (1 - kr - kb)
+    return torch.stack([red, green, blue]).clamp(0, 1)
+
+
+def exact(plane: np.ndarray, bits: int) -> Tensor:
+    """Full-range levels at the top of 16 bits as 0..1; what FFmpeg filled the lower bits with does not count."""
+    return torch.from_numpy((plane >> (16 - bits)).astype(np.float32)) / ((1 << bits) - 1)
+
+
+def planes(frame: av.VideoFrame, wide: str) -> list[np.ndarray]:
+    """The components ``[H, W]`` of a frame, full size, each in the upper bits of 16, by way of the format ``wide``."""
+    if frame.format.name.startswith("yuvj"):  # FFmpeg takes these for full range whatever PyAV before 17 tells it
+        same = convert(frame, format="yuvj444p", interpolation="BICUBIC")
+        return [row[:, : plane.width].astype(np.uint16) << 8 for plane, row in rows(same, "u1")]
+    converted = convert(frame, format=wide, **SAME_RANGE)
+    packed = 2 if wide == "ya16le" else 1
+    return [
+        row[:, part : plane.width * packed : packed] for plane, row in rows(converted, "<u2") for part in range(packed)
+    ]
+
+
+def rows(frame: av.VideoFrame, kind: str) -> list[tuple[VideoPlane, np.ndarray]]:
+    """Each plane of a frame, and its numbers of numpy's ``kind`` with the padding at their right."""
+    return [(plane, np.frombuffer(bytes(plane), kind).reshape(plane.height, -1)) for plane in frame.planes]
+
+
+def float_planes(frame: av.VideoFrame, count: int) -> Tensor:
+    """A floating-point picture as ``[C, H, W]``, unclamped: FFmpeg's own conversion would cut it at 1."""
+    order = "<" if frame.format.name.endswith("le") else ">"
+    kind = f"{order}f{2 if 'f16' in frame.format.name else 4}"
+    found = [torch.from_numpy(row[:, : plane.width].astype(np.float32)) for plane, row in rows(frame, kind)[:count]]
+    if len(found) == 1:
+        return found[0].expand(3, -1, -1)
+    green, blue, red, *rest = found
+    return torch.stack([red, green, blue, *rest])
+
+
+def deep_frame(picture: Tensor) -> av.VideoFrame:
+    """A matte ``[1, H, W]`` or a picture ``[3, H, W]`` in 0..1 as a frame of 16-bit grey or RGB."""
+    import av
+
+    levels = (picture.clamp(0, 1) * 65535).round().movedim(0, -1).squeeze(-1).contiguous().numpy().astype(np.uint16)
+    return av.VideoFrame.from_ndarray(levels, format="gray16le" if len(picture) == 1 else "rgb48le")
+
+
+def frame_for(picture: Tensor, pixels: str) -> av.VideoFrame:
+    """A matte ``[1, H, W]`` or a picture ``[3, H, W]`` in 0..1 as a frame of an encoder's pixel format.
+
+    RGB and grey have the full range, planar YUV the video's (16 to 235 in 8 bits) with BT.709's matrix; mattes have no
+    chroma. FFmpeg only subsamples: its own way from 16 bits makes white 236.
+    """
+    import av
+
+    height, width = picture.shape[-2:]
+    layout = av.VideoFormat(pixels, width, height)
+    if layout.is_rgb or len(layout.components) < 3:
+        return convert(deep_frame(picture), format=pixels)
+    chroma = layout.components[1]
+    whole = (chroma.width, chroma.height) == (width, height)
+    frame = av.VideoFrame(width, height, pixels if whole or len(picture) == 1 else "yuv444p16le")
+    bits = frame.format.components[0].bits
+    if len(picture) == 1:
+        levels = [16 + 219 * picture[0].clamp(0, 1), *(torch.full((p.height, p.width), 128) for p in frame.planes[1:])]
+    else:
+        kr, kb = BT709
+        red, green, blue = picture.clamp(0, 1)
+        luma = kr * red + (1 - kr - kb) * green + kb * blue
+        levels = [16 + 219 * luma, *(128 + 112 * part for part in ((blue - luma) / (1 - kb), (red - luma) / (1 - kr)))]
+    for plane, values in zip(frame.planes, levels, strict=True):
+        fill(plane, values / 256, bits)
+    return convert(frame, format=pixels, **SAME_RANGE)
+
+
+def fill(plane: VideoPlane, levels: Tensor, bits: int) -> None:
+    """Write ``levels [H, W]``, parts of ``2 ** bits``, into a plane of 8 bits or of more in two bytes."""
+    kind = np.dtype("u1" if bits == 8 else "<u2")
+    rows = np.zeros((plane.height, plane.line_size // kind.itemsize), kind)
+    rows[:, : plane.width] = (levels * (1 << bits)).round().clamp(0, (1 << bits) - 1).numpy()
+    plane.update(rows.tobytes())
+
+
+def convert(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:
+    """``frame.reformat`` on one thread, where PyAV offers a choice.
+
+    FFmpeg's scaler, left to several threads, now and then writes wrong pixels where two threads' rows meet (seen with
+    FFmpeg 8.1 on small grey frames: an eight-pixel run at mid grey, once in a dozen frames).
+    """
+    try:
+        return frame.reformat(**options, threads=1)
+    except TypeError:  # before PyAV had threads here
+        return frame.reformat(**options)
