@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError
+from .index import frame_index
 from .pixels import frame_for, rgb, rgba
 
 if TYPE_CHECKING:
     import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,8 @@ x264's tree of macroblocks is off: with it the same small frames (48x32, 96x64) 
 runs on a busy machine, and a run that was stopped must go on to the same bytes.
 """
 
+TRIES = 2
+"""Key frames that are tried before a range is decoded from the video's first frame."""
 COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 
 
@@ -75,26 +81,34 @@ class VideoReader:
         time_base: The unit of `times`, in seconds.
         times: When each frame is shown, from the video's first, for the frames read so far; strictly rising.
         tags: The colour tags the video carries, as PyAV's codec contexts have them.
+        decoded: Frames decoded so far, those before ``first`` included.
     """
 
     def __init__(self, path: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
-        import av
-        from av.error import FFmpegError
-
         self.path, self.first, self.last, self.alpha = path, first, last, alpha
-        try:
-            self.container = av.open(str(path))
-        except (FFmpegError, OSError) as error:
-            raise MediaError(f"{path} cannot be read as a video or picture: {error}") from error
-        if not self.container.streams.video:
-            self.container.close()
-            raise MediaError(f"{path} has no picture in it, only {', '.join(s.type for s in self.container.streams)}")
-        self.stream = self.container.streams.video[0]
-        self.stream.thread_type = "AUTO"
+        self.decoded = 0
+        self.container, self.stream = self.open()
         self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 24)
         self.time_base = Fraction(self.stream.time_base or 1 / self.rate)
         self.times = array("q")
         self.tags = {name: int(getattr(self.stream.codec_context, name)) for name in COLOR_TAGS}
+
+    def open(self) -> tuple[InputContainer, VideoStream]:
+        """The file, and the stream of its frames."""
+        import av
+        from av.error import FFmpegError
+
+        try:
+            container = av.open(str(self.path))
+        except (FFmpegError, OSError) as error:
+            raise MediaError(f"{self.path} cannot be read as a video or picture: {error}") from error
+        if not container.streams.video:
+            kinds = ", ".join(stream.type for stream in container.streams)
+            container.close()
+            raise MediaError(f"{self.path} has no picture in it, only {kinds}")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        return container, stream
 
     @property
     def names(self) -> Callable[[int], str]:
@@ -121,7 +135,7 @@ class VideoReader:
 
         index = -1
         try:
-            for index, frame in enumerate(self.container.decode(self.stream)):
+            for index, frame in self.decoded_from(self.first):
                 if self.last is not None and index > self.last:
                     return
                 self.times.append(self.time(frame))
@@ -131,6 +145,34 @@ class VideoReader:
             raise MediaError(f"{self.path} is damaged after frame {index}: {error}") from error
         if index < self.first:
             raise NoSuchFrameError(f"{self.path} has {index + 1} frames; there is no frame {self.first}", index + 1)
+
+    def decoded_from(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Numbered frames, from ``first`` on, or from the last one there is if that comes earlier.
+
+        Decoding begins at the key frame before, where the file tells where that is; else at the first frame.
+        """
+        index = frame_index(self.path, first) if first else None
+        if index is not None and index.times:
+            wanted = min(first, len(index.times) - 1)
+            for _, position in index.keys_before(wanted)[:TRIES]:
+                self.container.seek(position, stream=self.stream)
+                decoded = self.counted(self.container.decode(self.stream))
+                begun = next(
+                    (frame for frame in decoded if frame.pts is None or frame.pts >= index.times[wanted]), None
+                )
+                if begun is not None and begun.pts == index.times[wanted]:
+                    self.times = array("q", index.times[:wanted])
+                    yield from enumerate(chain(iter([begun]), decoded), wanted)
+                    return
+            self.container.close()
+            self.container, self.stream = self.open()
+        yield from enumerate(self.counted(self.container.decode(self.stream)))
+
+    def counted(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """The same frames, counted."""
+        for frame in frames:
+            self.decoded += 1
+            yield frame
 
     def time(self, frame: av.VideoFrame) -> int:
         """When ``frame``, the next one read, is shown; after the last one by a frame's time where the file does not say."""
