@@ -89,7 +89,7 @@ def ours(
     device = torch.device(options.device)
     plan = WindowPlan(window, window // 4)
     model = new_model(options.small, DTYPES[precision], compiled)
-    pipeline = MattingPipeline(model, MatteSettings(plan=plan), TorchHost(device))
+    pipeline = MattingPipeline(model, MatteSettings(plan=plan, short_edge="own", max_edge="own"), TorchHost(device))
     frames = frames_of(options.frames, *size)
     pipeline.matte(frames[:window])
     with Clock(device) as clock:

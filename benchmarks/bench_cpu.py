@@ -51,7 +51,9 @@ def plain(frames: torch.Tensor) -> torch.Tensor:
 
 def ours(frames: torch.Tensor) -> torch.Tensor:
     """The same by this pipeline, without what it does to edges."""
-    pipeline = MattingPipeline(load_model("demo"), MatteSettings(refine=0), TorchHost("cpu"))
+    pipeline = MattingPipeline(
+        load_model("demo"), MatteSettings(short_edge="own", max_edge="own", refine=0), TorchHost("cpu")
+    )
     started = time.perf_counter()
     alpha = pipeline.matte(frames)
     report(started)

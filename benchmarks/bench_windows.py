@@ -29,7 +29,7 @@ def in_latents(pipeline: MattingPipeline, latents: list[Clip]) -> Iterator[Clip]
 def in_alpha(pipeline: MattingPipeline, latents: list[Clip]) -> Iterator[Clip]:
     """Decode every window by itself and cross-fade the mattes."""
     windows = cut(latents, pipeline.settings.plan)
-    return crossfade(pipeline.decode_window(pipeline.denoise_window(window)) for window in windows)
+    return crossfade(alpha for window in windows for alpha in pipeline.decode(pipeline.denoise([window])))
 
 
 def work(plan: WindowPlan, frames: int) -> float:
@@ -53,12 +53,14 @@ def main() -> None:
         cases.append((f"alpha   8/{overlap}", in_alpha, plan, plan))
         cases += [(f"latents 8/{overlap}, decode 8/{d}", in_latents, plan, WindowPlan(8, d)) for d in (0, 1, 2, 4)]
     for name, arrange, plan, decode_plan in cases:
-        pipeline = MattingPipeline(model, MatteSettings(plan=plan, decode_plan=decode_plan), host)
+        pipeline = MattingPipeline(
+            model, MatteSettings(plan=plan, decode_plan=decode_plan, short_edge="own", max_edge="own"), host
+        )
         error, seam = 0.0, 0.0
         for images, truth in clips:
             fit, frames = pipeline.fit(images)
             latents = list(pipeline.encode(frames))
-            refined = pipeline.refine(arrange(pipeline, latents), iter(images), fit)
+            refined = pipeline.refine(arrange(pipeline, latents), fit)
             alpha = torch.cat([part.data for part in pipeline.finish(refined)])
             difference = alpha - truth
             change = difference.diff(dim=0).abs().mean(dim=(1, 2, 3))

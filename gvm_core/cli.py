@@ -10,15 +10,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .errors import GVMError, InputError
 from .host.torch_host import TorchHost, fastest_device, suitable_dtype
-from .models.weights import ModelConfig, load_model, model_config, released_folder
+from .models.weights import load_model, model_config, released_folder
 from .progress import Progress
-from .settings import MatteSettings
+from .settings import Edge, MatteSettings, Radius
 from .windows import WindowPlan
 
 if TYPE_CHECKING:
@@ -186,22 +186,37 @@ def add_picture_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--window", type=int, default=DEFAULTS.plan.length, help="frames the network sees at once")
     command.add_argument("--overlap", type=int, default=DEFAULTS.plan.overlap, help="frames neighbouring windows share")
     command.add_argument(
-        "--short-edge", type=edge, help="scale the shorter side to this; 'own' keeps it (default: as suits the model)"
+        "--short-edge",
+        type=edge,
+        default=DEFAULTS.short_edge,
+        help="scale the shorter side to this many pixels; 'own' keeps it, 'auto' takes what suits the model (default)",
     )
-    command.add_argument("--max-edge", type=edge, help="then limit the longer side to this, or 'own'")
+    command.add_argument(
+        "--max-edge",
+        type=edge,
+        default=DEFAULTS.max_edge,
+        help="then limit the longer side to this; 'own' for no limit, 'auto' for the model's (default)",
+    )
     command.add_argument(
         "--refine",
-        type=int,
+        type=radius,
+        default=DEFAULTS.refine,
         metavar="PIXELS",
-        help="bring edges to where the frames have them, looking so far around; 0 for none (default: as suits the model)",
+        help="bring edges to where the frames have them, looking so far around; 0 for none, 'auto' as suits the model "
+        "(default)",
     )
     command.add_argument("--device", help="cpu, cuda, mps, ... (default: the fastest)")
     command.add_argument("--precision", choices=["auto", *PRECISIONS], default="auto")
 
 
-def edge(text: str) -> int:
-    """A number of pixels, or ``own``, for which 0 stands."""
-    return 0 if text == "own" else int(text)
+def edge(text: str) -> Edge:
+    """A number of pixels, ``auto`` or ``own``."""
+    return text if text in ("auto", "own") else int(text)  # pyright: ignore[reportReturnType]
+
+
+def radius(text: str) -> Radius:
+    """A number of pixels, or ``auto``."""
+    return "auto" if text == "auto" else int(text)
 
 
 def run_matte(options: argparse.Namespace) -> None:
@@ -223,18 +238,11 @@ def run_matte(options: argparse.Namespace) -> None:
         refuse_taken(shot)  # before the model is loaded
     with open_frames(options.input, first, last) as wanted:
         progress = ProgressLine(wanted.count)
-    config = model_config(options.model)
-    settings = MatteSettings(
-        plan=WindowPlan(options.window, options.overlap),
-        refine=options.refine,
-        noise=options.noise,
-        steps=options.steps,
-        seed=options.seed,
-        low=options.low,
-        high=options.high,
-    )
+    name = model_config(options.model).name
     recipe = Recipe(
-        settings=sized(settings, options, config),
+        settings=picture_settings(
+            options, noise=options.noise, steps=options.steps, seed=options.seed, low=options.low, high=options.high
+        ),
         model=options.model,
         dtype=PRECISIONS.get(options.precision),
         lora=None if options.lora == "none" else options.lora,
@@ -259,7 +267,7 @@ def run_matte(options: argparse.Namespace) -> None:
             lambda frames, alpha: progress.count(frames, before=alpha is None),
             overwrite=options.overwrite,
         )
-    print(f"\n{done} frames matted with {config.name} -> {options.output}", file=sys.stderr)
+    print(f"\n{done} frames matted with {name} -> {options.output}", file=sys.stderr)
 
 
 def frame_range(text: str) -> tuple[int, int | None]:
@@ -273,12 +281,14 @@ def frame_range(text: str) -> tuple[int, int | None]:
     return int(first), int(last) if last else None if dash else int(first)
 
 
-def sized(settings: MatteSettings, options: argparse.Namespace, config: ModelConfig) -> MatteSettings:
-    """``settings`` with the size asked for, or what suits the model."""
-    return replace(
-        settings,
-        short_edge=config.short_edge if options.short_edge is None else options.short_edge or None,
-        max_edge=config.max_edge if options.max_edge is None else options.max_edge or None,
+def picture_settings(options: argparse.Namespace, **more: Any) -> MatteSettings:
+    """The settings that `add_picture_options` asked for."""
+    return MatteSettings(
+        plan=WindowPlan(options.window, options.overlap),
+        short_edge=options.short_edge,
+        max_edge=options.max_edge,
+        refine=options.refine,
+        **more,
     )
 
 
@@ -336,17 +346,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
         print(f"{len(cases)} cases in {options.export}, frames in com, truths in pha; --result takes mattes of them")
         return
     device, dtype = place(options)
-    own_size = options.short_edge is not None or options.max_edge is not None
-    settings = MatteSettings(
-        plan=WindowPlan(options.window, options.overlap),
-        short_edge=options.short_edge or None,
-        max_edge=options.max_edge or None,
-        refine=options.refine,
-    )
+    settings = picture_settings(options)
     described = what | {"window": options.window, "overlap": options.overlap, "precision": str(dtype).partition(".")[2]}
     described |= {"short_edge": options.short_edge, "max_edge": options.max_edge, "refine": options.refine}
     host = TorchHost(device)
-    makers = {spec: partial(model_contestant, spec, settings, dtype, host, own_size=own_size) for spec in models}
+    makers = {spec: partial(model_contestant, spec, settings, dtype, host) for spec in models}
     makers |= {name: partial(BASELINES.__getitem__, name) for name in options.baseline}
     makers |= {name: partial(results_contestant, name, folder) for name, folder in results.items()}
     weights = {spec: fingerprint(spec) for spec in models}
@@ -438,8 +442,7 @@ def run_label(options: argparse.Namespace) -> None:
     if not masks:
         device, dtype = place(options)
         model = load_model(options.model, dtype)
-        settings = MatteSettings(plan=WindowPlan(options.window, options.overlap), refine=options.refine)
-        labeller = model_labeller(model, sized(settings, options, model.config), TorchHost(device))
+        labeller = model_labeller(model, picture_settings(options), TorchHost(device))
     for number, path in enumerate(wanted):
         with ExitStack() as stack:
             frames = stack.enter_context(open_frames(path))

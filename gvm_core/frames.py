@@ -1,12 +1,26 @@
-"""`Clip`: consecutive frames that know their place in the video."""
+"""`Clip`: consecutive frames that know their place in the video, and bring the originals along where these are wanted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from .errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A frame as it came, and as the network saw it.
+
+    Attributes:
+        pixels: ``[3, H, W]``, sRGB, float32 on the CPU; values beyond 0..1 are kept.
+        fitted: ``[3, h, w]``, the same scaled and padded for the network, 0..1.
+    """
+
+    pixels: Tensor
+    fitted: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +30,7 @@ class Clip:
     Attributes:
         data: ``[T, C, H, W]``, at least one frame.
         start: Index of the first frame in the whole video.
+        originals: The frames that ``data`` was made of, one each, for the stages that look at them again; or none.
 
     Example:
         >>> import torch
@@ -26,6 +41,7 @@ class Clip:
 
     data: Tensor
     start: int = 0
+    originals: tuple[Original, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or len(self.data) == 0:
@@ -45,10 +61,55 @@ class Clip:
         last = self.stop if span.stop is None else span.stop
         if not self.start <= first < last <= self.stop:
             raise InputError(f"frames {first}..{last} do not lie inside {self.start}..{self.stop}")
-        return Clip(self.data[first - self.start : last - self.start], first)
+        inside = slice(first - self.start, last - self.start)
+        return Clip(self.data[inside], first, self.originals[inside])
 
     def replace(self, data: Tensor) -> Clip:
         """The same frames as other data: one entry per frame, same place."""
         if len(data) != len(self):
             raise InputError(f"{len(self)} frames cannot become {len(data)}")
-        return Clip(data, self.start)
+        return Clip(data, self.start, self.originals)
+
+    def bare(self) -> Clip:
+        """The same without originals."""
+        return Clip(self.data, self.start)
+
+
+def as_clips(frames: Iterable[Tensor], first: int = 0) -> Iterator[Clip]:
+    """Number frames ``[3, H, W]`` from ``first`` on, each a clip of one, float32 on the CPU; at least one.
+
+    Raises:
+        InputError: For a frame that cannot be matted, naming it.
+    """
+    size = None
+    for index, frame in enumerate(frames, start=first):
+        check_frame(frame, index)
+        size = size or frame.shape[-2:]
+        if frame.shape[-2:] != size:
+            raise InputError(
+                f"frame {index} is {frame.shape[2]}x{frame.shape[1]} pixels but the first was {size[1]}x{size[0]}; "
+                "all frames of a clip must be of one size"
+            )
+        yield Clip(frame.detach().float().cpu()[None], index)
+    if size is None:
+        raise InputError("there are no frames: the clip or batch is empty")
+
+
+def check_frame(frame: Tensor, index: int) -> None:
+    """Raise `InputError` unless ``frame`` is ``[3, H, W]``, floating point and finite."""
+    if not isinstance(frame, Tensor):
+        raise InputError(f"frame {index} is a {type(frame).__name__}, not a torch tensor [3, H, W]")
+    if frame.ndim != 3:
+        raise InputError(f"frame {index} has shape {list(frame.shape)}; a frame is [3, H, W], a video [T, 3, H, W]")
+    if frame.shape[0] != 3:
+        advice = {1: "repeat it to three channels", 4: "drop or composite its alpha channel first"}
+        raise InputError(
+            f"frame {index} has {frame.shape[0]} channels, the network takes RGB: "
+            f"{advice.get(frame.shape[0], 'give it three channels')} (frames are [3, H, W])"
+        )
+    if min(frame.shape) < 1:
+        raise InputError(f"frame {index} has no pixels: its shape is {list(frame.shape)}")
+    if not frame.is_floating_point():
+        raise InputError(f"frame {index} is {frame.dtype}; frames are floating point in 0..1 (divide bytes by 255)")
+    if not frame.isfinite().all():
+        raise InputError(f"frame {index} has NaN or infinite pixels; repair the footage or leave the frame out")

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import TracebackType
 
 import torch
-from torch import Tensor
 
 from .errors import MediaError, NoSuchFrameError
 from .frames import Clip
@@ -239,11 +238,12 @@ def taken_indices(folder: Path, shot: Shot, reader: FrameReader) -> Iterable[int
 
 def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: int | None, advance: Advance) -> None:
     """Matte frames ``first`` to ``last`` of ``shot``, both where parts begin and end, into ``parts``."""
-    start, end = pipeline.context(first, last)
+    start, end = pipeline.settings.context(first, last)
     with ExitStack() as stack:
         reader = stack.enter_context(open_frames(shot.source, start, end))
         frames = stack.enter_context(closing(ahead(reader)))
-        clips = stack.enter_context(closing(pipeline.stream(frames, start)))
+        originals = shot.preview is not None
+        clips = stack.enter_context(closing(pipeline.stream(frames, start, originals=originals)))
         writer = stack.enter_context(PartWriter(shot, parts, reader, first))
         try:
             with behind(writer.write) as write:
@@ -279,21 +279,17 @@ class PartWriter:
         self.staged: Path | None = None
         self.writers: dict[str, VideoWriter | SequenceWriter] = {}
         self.opened = ExitStack()  # the writers of the part in hand
-        self.second = ExitStack()  # the source once more, for previews
-        self.originals: Iterator[Tensor] = iter(())
-        if shot.preview is not None:
-            self.originals = iter(self.second.enter_context(open_frames(shot.source, first)))
 
     def write(self, clip: Clip) -> None:
-        """Write alpha ``[T, 1, H, W]`` of the next frames."""
-        for alpha in clip.data:
+        """Write alpha ``[T, 1, H, W]`` of the next frames; for a preview with its originals."""
+        for index, alpha in enumerate(clip.data):
             if self.staged is not None and self.index == self.parts.stop_of(self.start):
                 self.keep(last=False)
             if self.staged is None:
                 self.open()
             self.writers["matte"].write(alpha)
             if self.shot.preview is not None:
-                original = next(self.originals)
+                original = clip.originals[index].pixels
                 self.writers["preview"].write(over(original, alpha, checker(*original.shape[-2:])))
             self.index += 1
 
@@ -323,8 +319,7 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self.second:
-            self.opened.__exit__(kind, value, trace)
+        self.opened.__exit__(kind, value, trace)
         if self.staged is not None:
             shutil.rmtree(self.staged, ignore_errors=True)
 

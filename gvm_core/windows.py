@@ -121,6 +121,7 @@ def around(clips: Iterable[Clip], margin: int) -> Iterator[tuple[Clip, slice]]:
     for clip in clips:
         done = clip.start if held is None else done
         held = clip if held is None else join(held, clip)
+        del clip  # or its first frames would be held for longer than they are needed
         ready = max(held.stop - margin, done)
         if ready > done:
             yield held, slice(done, ready)
@@ -147,8 +148,11 @@ def crossfade(windows: Iterable[Clip]) -> Iterator[Clip]:
             held = window
             continue
         if window.start > held.start:
-            yield held[: min(window.start, held.stop)]
-        held = fade(held[window.start :], window) if window.start < held.stop else window
+            done = held[: min(window.start, held.stop)]
+            held = held[window.start :] if window.start < held.stop else None
+            yield done
+            del done  # or it would be held until the next window has come
+        held = window if held is None else fade(held, window)
     if held is not None:
         yield held
 
@@ -190,4 +194,4 @@ def join(earlier: Clip, later: Clip) -> Clip:
     """One clip out of two that follow each other."""
     if earlier.stop != later.start:
         raise InputError(f"frame {later.start} does not follow frame {earlier.stop - 1}")
-    return Clip(torch.cat([earlier.data, later.data]), earlier.start)
+    return Clip(torch.cat([earlier.data, later.data]), earlier.start, earlier.originals + later.originals)

@@ -9,7 +9,6 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
-from ..gvm_core.models.weights import ModelConfig
 from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.settings import FARTHEST, MatteSettings
 from ..gvm_core.windows import WindowPlan
@@ -136,16 +135,31 @@ def refine_input() -> Any:
     )
 
 
-def suited_or(refine: int) -> int | None:
-    """The setting that the widget stands for."""
-    return None if refine == AS_SUITS else refine
-
-
-def edges(resolution: str, short_edge: int, max_edge: int, config: ModelConfig) -> dict[str, int | None]:
-    """The size settings that the widgets stand for."""
-    chosen = {SUITED: (config.short_edge, config.max_edge), OWN: (None, None), CUSTOM: (short_edge, max_edge)}
-    short, long = chosen[resolution]
-    return {"short_edge": short, "max_edge": long}
+def picture_settings(
+    resolution: str = SUITED,
+    short_edge: int = 0,
+    max_edge: int = 0,
+    window: int = DEFAULTS.plan.length,
+    overlap: int = DEFAULTS.plan.overlap,
+    noise: Any = DEFAULTS.noise,
+    steps: int = DEFAULTS.steps,
+    seed: int = DEFAULTS.seed,
+    refine: int = AS_SUITS,
+) -> MatteSettings:
+    """The settings that the widgets of these names stand for."""
+    sizes: dict[str, tuple[Any, Any]] = {
+        SUITED: ("auto", "auto"), OWN: ("own", "own"), CUSTOM: (short_edge, max_edge)
+    }  # fmt: skip
+    short, long = sizes[resolution]
+    return MatteSettings(
+        plan=WindowPlan(window, overlap),
+        short_edge=short,
+        max_edge=long,
+        noise=noise,
+        steps=steps,
+        seed=seed,
+        refine="auto" if refine == AS_SUITS else refine,
+    )
 
 
 class GVMMatte(io.ComfyNode):
@@ -176,30 +190,9 @@ class GVMMatte(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        model: HostedModel,
-        images: Tensor,
-        window: int,
-        overlap: int,
-        resolution: str,
-        short_edge: int,
-        max_edge: int,
-        noise: Any,
-        steps: int,
-        seed: int,
-        refine: int = AS_SUITS,
-    ) -> io.NodeOutput:
+    def execute(cls, model: HostedModel, images: Tensor, **widgets: Any) -> io.NodeOutput:
         """Widgets to settings, frames through the pipeline, alpha to a MASK."""
-        settings = MatteSettings(
-            plan=WindowPlan(window, overlap),
-            **edges(resolution, short_edge, max_edge, model.model.config),
-            noise=noise,
-            steps=steps,
-            seed=seed,
-            refine=suited_or(refine),
-        )
         frames = to_frames(images)
         host = ComfyHost(model, FrameBar(len(frames), cls.hidden.unique_id))
-        clips = MattingPipeline(model.model, settings, host).stream(frames)
+        clips = MattingPipeline(model.model, picture_settings(**widgets), host).stream(frames)
         return io.NodeOutput(to_mask(torch.cat([clip.data for clip in clips])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,10 +13,9 @@ from torch import Tensor
 from ..gvm_core.errors import InputError
 from ..gvm_core.frames import Clip
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
-from ..gvm_core.pipeline import MattingPipeline, as_clips
-from ..gvm_core.settings import MatteSettings
+from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.windows import WindowPlan
-from .matte import AS_SUITS, DEFAULTS, edges, noise_inputs, refine_input, resolution_inputs, suited_or, window_inputs
+from .matte import AS_SUITS, DEFAULTS, noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
 from .sockets import GVMAlphaLatents, GVMLatents, GVMModel, Latents, schema, to_frames, to_mask
 
 
@@ -49,11 +49,9 @@ class GVMEncode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, model: HostedModel, images: Tensor, resolution: str, short_edge: int, max_edge: int
-    ) -> io.NodeOutput:
+    def execute(cls, model: HostedModel, images: Tensor, **widgets: Any) -> io.NodeOutput:
         """Fit and encode."""
-        settings = MatteSettings(**edges(resolution, short_edge, max_edge, model.model.config))
+        settings = picture_settings(**widgets)
         bar = FrameBar(len(images), cls.hidden.unique_id)
         pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
         fit, clips = pipeline.fit(to_frames(images))
@@ -81,11 +79,9 @@ class GVMDenoise(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, model: HostedModel, latents: Latents, window: int, overlap: int, noise: Any, steps: int, seed: int
-    ) -> io.NodeOutput:
+    def execute(cls, model: HostedModel, latents: Latents, **widgets: Any) -> io.NodeOutput:
         """Denoise and join."""
-        settings = MatteSettings(plan=WindowPlan(window, overlap), noise=noise, steps=steps, seed=seed)
+        settings = picture_settings(**widgets)
         bar = FrameBar(len(latents.clip), cls.hidden.unique_id)
         pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
         return io.NodeOutput(Latents(collected(pipeline.denoise([latents.clip]), bar), latents.fit, settings.plan))
@@ -127,10 +123,10 @@ class GVMDecode(io.ComfyNode):
         refine: int = AS_SUITS,
     ) -> io.NodeOutput:
         """Decode, refine by the frames if they are given, clamp."""
-        settings = MatteSettings(
+        settings = replace(
+            picture_settings(refine=0 if images is None else refine),
             plan=alpha_latents.plan,
             decode_plan=WindowPlan(window, overlap),
-            refine=0 if images is None else suited_or(refine),
         )
         if images is not None and images.shape[:3] != (len(alpha_latents.clip), *alpha_latents.fit.source):
             raise InputError(
@@ -139,6 +135,9 @@ class GVMDecode(io.ComfyNode):
             )
         host = ComfyHost(model, FrameBar(len(alpha_latents.clip), cls.hidden.unique_id))
         pipeline = MattingPipeline(model.model, settings, host)
-        frames = (clip.data[0] for clip in as_clips(() if images is None else to_frames(images)))
-        alpha = pipeline.refine(pipeline.decode([alpha_latents.clip]), frames, alpha_latents.fit)
+        clip, fit = alpha_latents.clip, alpha_latents.fit
+        if images is not None:
+            _, fitted = pipeline.fit(to_frames(images), fit=fit, originals=True)
+            clip = Clip(clip.data, clip.start, tuple(each.originals[0] for each in fitted))
+        alpha = pipeline.refine(pipeline.decode([clip]), fit)
         return io.NodeOutput(to_mask(collected(pipeline.finish(alpha)).data))

@@ -23,10 +23,8 @@ from ..gvm_core.media.spool import spool
 from ..gvm_core.media.video import frames_between
 from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.progress import Progress
-from ..gvm_core.settings import MatteSettings
 from ..gvm_core.shot import Shot, adopt, matte_shot
-from ..gvm_core.windows import WindowPlan
-from .matte import AS_SUITS, edges, noise_inputs, refine_input, resolution_inputs, suited_or, window_inputs
+from .matte import noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
 from .sockets import GVMModel, schema
 
 FORMATS = {"ProRes 4444 (.mov)": ".mov", "lossless (.mkv)": ".mkv", "H.264 (.mp4)": ".mp4", "16-bit PNGs": ""}
@@ -132,26 +130,10 @@ class GVMMatteVideo(io.ComfyNode):
         first_frame: int,
         last_frame: int,
         handles: int,
-        window: int,
-        overlap: int,
-        resolution: str,
-        short_edge: int,
-        max_edge: int,
-        noise: Any,
-        steps: int,
-        seed: int,
-        refine: int = AS_SUITS,
+        **widgets: Any,
     ) -> io.NodeOutput:
         """Widgets to a shot and settings, the shot to files, their names to sockets."""
-        settings = MatteSettings(
-            plan=WindowPlan(window, overlap),
-            **edges(resolution, short_edge, max_edge, model.model.config),
-            noise=noise,
-            steps=steps,
-            seed=seed,
-            refine=suited_or(refine),
-        )
-        pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
+        pipeline = MattingPipeline(model.model, picture_settings(**widgets), ComfyHost(model))
         wanted = (first_frame, None if last_frame == TO_THE_END else last_frame)
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), *video.get_dimensions()

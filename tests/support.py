@@ -150,6 +150,13 @@ def write_tiny_model(folder: Path, seed: int = 0, dtype: torch.dtype = torch.flo
     return folder
 
 
+def own_size(**changes):
+    """Settings under which the network sees frames at their own size, unless ``changes`` say otherwise."""
+    from gvm_core import MatteSettings
+
+    return MatteSettings(**{"short_edge": "own", "max_edge": "own", **changes})
+
+
 def moving_clip(frames: int, height: int = 32, width: int = 32, seed: int = 0) -> Tensor:
     """Smooth random pictures that drift sideways, ``[T, 3, H, W]``."""
     generator = torch.Generator().manual_seed(seed)

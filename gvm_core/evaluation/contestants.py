@@ -52,9 +52,7 @@ class Contestant:
     case: Callable[[str], Matte] | None = None
 
 
-def model_contestant(
-    spec: str, settings: MatteSettings, dtype: torch.dtype, host: Host, *, own_size: bool = False
-) -> Contestant:
+def model_contestant(spec: str, settings: MatteSettings, dtype: torch.dtype, host: Host) -> Contestant:
     """A model by name or folder; ``NAME@1`` is the same with windows of one frame: what it is worth without time.
 
     Args:
@@ -62,7 +60,6 @@ def model_contestant(
         settings: For everything else.
         dtype: Precision.
         host: Where it runs.
-        own_size: Take edges from ``settings``; else the model says at what size it likes frames.
 
     Raises:
         ModelError: There is no such model.
@@ -71,8 +68,6 @@ def model_contestant(
     if windows:
         settings = replace(settings, plan=windows, decode_plan=None)
     model = load_model(name, dtype)
-    if not own_size:
-        settings = replace(settings, short_edge=model.config.short_edge, max_edge=model.config.max_edge)
     plans = settings.plan, settings.decoder_plan
 
     def joins(frames: int) -> Tensor:

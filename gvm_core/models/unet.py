@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..execution import Variant
 from ..host.base import Network
 from .blocks import GROUPS, Attention, Downsample, Level, SpatioTemporalResnet, attention
 
@@ -149,6 +151,18 @@ class MattingUNet(Network):
         for module in self.modules():
             if isinstance(module, FeedForward):
                 module.tokens_at_once = count
+
+    def variants(self, positions: int, sample: Callable[[Tensor], Tensor]) -> list[Variant]:
+        """Exact ways to ``sample`` alpha latents of a window with ``positions`` latent pixels in all frames."""
+
+        def with_tokens(name: str, count: int, share: float) -> Variant:
+            def run(latents: Tensor) -> Tensor:
+                self.slice_tokens(count)
+                return sample(latents)
+
+            return Variant(name, int(share * self.activation_bytes(positions)), run)
+
+        return [with_tokens("as planned", 2**15, 1.0), with_tokens("in thin slices", 2**11, 0.9)]
 
     def activation_bytes(self, positions: int) -> int:
         """Peak of activations for ``positions`` latent pixels in all frames: measured on SVD's UNet, 320 wide."""

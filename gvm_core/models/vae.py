@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..execution import Variant
 from ..host.base import Network
 from .blocks import GROUPS, Downsample, Level, Resnet, SpatioTemporalResnet, attention
-from .layerwise import Layers, Slicing
+from .layerwise import BY_ROWS, IN_HOST_MEMORY, Layers, Slicing
 
 SVD = {
     "in_channels": 3,
@@ -29,6 +30,8 @@ SVD = {
     "scaling_factor": 0.18215,
 }
 """What a configuration says where it says nothing."""
+ROWS_AT_ONCE = 2**19
+"""The decoder's layers over time take so many rows of all frames at once that they are this many pixels."""
 
 
 class TemporalVAE(Network):
@@ -87,6 +90,34 @@ class TemporalVAE(Network):
         """`decode_alpha` of one clip ``[T, 4, h, w]``, ``[T, 1, H, W]``: the same numbers in less memory."""
         x = Layers(slicing, latents.device).decode(self.decoder, latents / self.scaling_factor)
         return F.pixel_shuffle(x, self.patch).mean(dim=1, keepdim=True) * 0.5 + 0.5
+
+    def encode_variants(self, pixels: int, frames: int) -> list[Variant]:
+        """Exact ways to encode ``frames`` frames ``[T, 3, H, W]`` in 0..1, of ``pixels`` pixels each."""
+
+        def sliced(slicing: Slicing) -> Variant:
+            needed = self.encode_bytes(pixels, slicing)
+            return Variant(slicing.name, needed, lambda images: self.encode(images * 2 - 1, slicing))
+
+        whole = Variant("as planned", self.encode_bytes(pixels * frames), lambda images: self.encode(images * 2 - 1))
+        return [whole, sliced(BY_ROWS), sliced(IN_HOST_MEMORY)]
+
+    def decode_variants(self, pixels: int, frames: int, width: int, at_once: int) -> list[Variant]:
+        """Exact ways to decode a window ``[T, 4, h, w]`` to unclamped alpha ``[T, 1, H, W]``.
+
+        Args:
+            pixels: Of each of its frames.
+            frames: In the window.
+            width: Of its latents.
+            at_once: Frames that layers over space should see at once where memory allows.
+        """
+
+        def sliced(slicing: Slicing) -> Variant:
+            needed = self.decode_bytes(pixels, frames, slicing)
+            return Variant(slicing.name, needed, lambda latents: self.decode_sliced(latents, slicing))
+
+        rows = max(1, ROWS_AT_ONCE // (frames * width * self.factor))
+        quick = Slicing("as planned", frames=min(at_once, frames), rows=rows)
+        return [sliced(slicing) for slicing in (quick, BY_ROWS, IN_HOST_MEMORY)]
 
     def encode_bytes(self, pixels: int, slicing: Slicing | None = None) -> int:
         """Peak of activations while encoding frames of ``pixels`` pixels in all; one by one with a slicing.

@@ -11,8 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-AROUND = 2
-"""How many frames each way the functions of a frame depend on, where neighbours count."""
 EPSILON = 1e-4
 """The variance of colour below which a place counts as flat: more than the noise of clean footage, which would else
 become grain in the matte."""

@@ -5,9 +5,9 @@ import argparse
 import bench_card
 import pytest
 import torch
-from support import moving_clip
+from support import moving_clip, own_size
 
-from gvm_core import MatteSettings, MattingPipeline, TorchHost, load_model
+from gvm_core import MattingPipeline, TorchHost, load_model
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,7 +25,7 @@ def options(**given):
     ("dtype", "refine", "tolerance"), [(torch.float32, 0, 1e-3), (torch.float16, 0, 2e-2), (torch.float32, 2, 5e-3)]
 )
 def test_a_card_gives_the_processors_matte(dtype, refine, tolerance):
-    frames, settings = moving_clip(12, 96, 128), MatteSettings(refine=refine)
+    frames, settings = moving_clip(12, 96, 128), own_size(refine=refine)
     wanted = MattingPipeline(load_model("demo"), settings, TorchHost("cpu")).matte(frames)
     alpha = MattingPipeline(load_model("demo", dtype), settings, TorchHost("cuda")).matte(frames)
     assert (alpha - wanted).abs().max() < tolerance

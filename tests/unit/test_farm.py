@@ -11,9 +11,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import moving_clip, read_levels, write_video
+from support import moving_clip, own_size, read_levels, write_video
 
-from gvm_core import MatteSettings, WindowPlan, farm
+from gvm_core import WindowPlan, farm
 from gvm_core.cli import main
 from gvm_core.errors import InputError, ModelError
 from gvm_core.farm import Recipe, matte_shot_with_ray, pieces
@@ -36,7 +36,7 @@ def video(tmp_path):
 
 @pytest.fixture
 def recipe(tiny_folder):
-    settings = MatteSettings(plan=WindowPlan(5, 2))
+    settings = own_size(plan=WindowPlan(5, 2))
     threads = torch.get_num_threads()
     return Recipe(settings=settings, model=str(tiny_folder), device=torch.device("cpu"), threads=threads)
 

@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "tiny.safetensors"
 
 def stages(folder, frames):
     """What each stage makes of ``frames`` in two overlapping windows, in double precision."""
-    settings = MatteSettings(plan=WindowPlan(4, 1), pad_multiple=4, refine=0)
+    settings = MatteSettings(plan=WindowPlan(4, 1), short_edge="own", max_edge="own", pad_multiple=4, refine=0)
     pipeline = MattingPipeline(load_model(folder, torch.double), settings, TorchHost("cpu"))
     join = lambda clips: torch.cat([clip.data for clip in clips])  # noqa: E731
     image_latents = [*pipeline.encode(pipeline.fit(frames)[1])]

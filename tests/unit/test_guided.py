@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import moving_clip
+from support import moving_clip, own_size
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import InputError
 from gvm_core.post import guided
 from gvm_core.post.guided import refined
 from gvm_core.post.resize import Fit
+from gvm_core.settings import AROUND
 from gvm_core.training.studio.scene import Scene
 
 
@@ -142,7 +143,7 @@ def test_what_lies_far_away_in_place_or_time_changes_nothing():
     changed[6], other[6] = 0.1, 1.0
     after = refined(changed, other, 2)
     same = (before == after).all(dim=(0, 1, 3))
-    assert torch.equal(before[: 6 - guided.AROUND, :, :6], after[: 6 - guided.AROUND, :, :6])
+    assert torch.equal(before[: 6 - AROUND, :, :6], after[: 6 - AROUND, :, :6])
     assert not same[6:].any()
 
 
@@ -157,9 +158,7 @@ def test_frames_by_themselves_do_not_look_at_each_other():
 
 
 def pipeline(model, **changes):
-    return MattingPipeline(
-        model, MatteSettings(**{"max_edge": 32, "plan": WindowPlan(4, 1), **changes}), TorchHost("cpu")
-    )
+    return MattingPipeline(model, own_size(**{"max_edge": 32, "plan": WindowPlan(4, 1), **changes}), TorchHost("cpu"))
 
 
 def test_released_mattes_are_refined_where_frames_were_shrunk_and_only_there(tiny_model):
@@ -173,7 +172,7 @@ def test_released_mattes_are_refined_where_frames_were_shrunk_and_only_there(tin
 
 def test_the_demo_says_itself_how_far_its_edges_are_off():
     model, clip = load_model("demo"), moving_clip(2, 64, 64)
-    assert torch.equal(*(pipeline(model, max_edge=None, refine=value).matte(clip) for value in (None, 2)))
+    assert torch.equal(*(pipeline(model, max_edge="own", refine=value).matte(clip) for value in ("auto", 2)))
 
 
 def test_refining_uses_the_frames_each_matte_belongs_to(tiny_model):
@@ -193,7 +192,7 @@ def test_a_range_alone_has_the_edges_of_the_full_run(tiny_model, data):
     last = data.draw(st.integers(first, 29))
     run = pipeline(tiny_model, refine=2)
     whole = run.matte(clip)
-    begin, end = run.context(first, last)
+    begin, end = run.settings.context(first, last)
     part = torch.cat([each.data for each in run.stream(clip[begin : end + 1], begin)])[first - begin :]
     assert torch.equal(part[: last - first + 1], whole[first : last + 1])
 
@@ -208,7 +207,7 @@ def test_edges_are_the_same_in_thin_bands_and_after_the_device_ran_out_of_memory
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return original(*arguments, **options)
 
-    monkeypatch.setattr("gvm_core.pipeline.PIXELS_REFINED", 16 * 6 * 32 * 3)
+    monkeypatch.setattr("gvm_core.post.edges.PIXELS_AT_ONCE", 16 * 6 * 32 * 3)
     monkeypatch.setattr(guided, "alpha_by_colour", out_of_memory)
     alpha = pipeline(tiny_model, refine=3).matte(clip)
     assert (alpha - wanted).abs().max() < 2e-5
@@ -234,7 +233,7 @@ def test_a_radius_that_makes_no_sense_is_refused(value):
         MatteSettings(refine=value)
 
 
-@pytest.mark.parametrize(("refine", "least", "most"), [(0, 0, 4), (None, 8, 20)])
+@pytest.mark.parametrize(("refine", "least", "most"), [(0, 0, 4), ("auto", 8, 20)])
 def test_full_frames_are_held_only_to_refine_and_then_for_a_few_windows(tiny_model, refine, least, most):
     run, held = pipeline(tiny_model, refine=refine), []
 

@@ -35,7 +35,7 @@ def frames(count):
     for _ in range(count):
         yield torch.rand(3, 32, 32, generator=generator)
 
-pipeline = MattingPipeline(load_model(sys.argv[1]), MatteSettings(), TorchHost("cpu"))
+pipeline = MattingPipeline(load_model(sys.argv[1]), MatteSettings(short_edge="own", max_edge="own"), TorchHost("cpu"))
 peaks, done = {}, 0
 for clip in pipeline.stream(frames(2000)):
     done += len(clip)

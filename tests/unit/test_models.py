@@ -14,16 +14,17 @@ from support import (
     TINY_VAE,
     assert_rounds_like,
     moving_clip,
+    own_size,
     stock_networks,
     write_tiny_model,
 )
 
-from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
+from gvm_core import MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import MissingPackageError, ModelError
 from gvm_core.models.files import INDICES, WEIGHTS, WEIGHTS_FP16
 from gvm_core.models.fold import published_shapes
 from gvm_core.models.unet import MattingUNet
-from gvm_core.sampling import flow_scheduler
+from gvm_core.sampling import flow_scheduler, frame_noise
 
 FULL_UNET = {
     **TINY_UNET,
@@ -62,7 +63,7 @@ def oracle_matte(stock, frames):
 
 def stages(model, frames):
     """Image latents, alpha latents and alpha of one window, by the pipeline."""
-    pipeline = MattingPipeline(model, MatteSettings(plan=WindowPlan(8, 2), pad_multiple=4), TorchHost("cpu"))
+    pipeline = MattingPipeline(model, own_size(plan=WindowPlan(8, 2), pad_multiple=4), TorchHost("cpu"))
     image_latents = next(pipeline.encode(pipeline.fit(frames)[1]))
     return image_latents.data, next(pipeline.denoise([image_latents])).data, pipeline.matte(frames)
 
@@ -81,11 +82,12 @@ def test_gaussian_steps_equal_diffusers_scheduler(exact, tiny_folder, cpu):
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     model = load_model(tiny_folder, torch.double)
-    pipeline = MattingPipeline(model, MatteSettings(noise="gaussian", steps=3, seed=5, pad_multiple=4), cpu)
+    pipeline = MattingPipeline(model, own_size(noise="gaussian", steps=3, seed=5, pad_multiple=4), cpu)
     image_latents = next(pipeline.encode(pipeline.fit(moving_clip(4))[1]))
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0)
     scheduler.set_timesteps(3)
-    x, known = pipeline.noise(image_latents)[None].double(), image_latents.data[None].double()
+    noise = torch.stack([frame_noise(5, index, tuple(image_latents.data.shape[1:])) for index in range(4)])
+    x, known = noise[None].double(), image_latents.data[None].double()
     with torch.no_grad():
         for t in scheduler.timesteps:
             v = exact[0](torch.cat([x, known], 2), t, x.new_zeros(1, 1, 16), x.new_zeros(1, 3)).sample
@@ -95,9 +97,9 @@ def test_gaussian_steps_equal_diffusers_scheduler(exact, tiny_folder, cpu):
 
 def test_without_diffusers_the_gaussian_mode_says_how_to_get_it_and_all_else_works(tiny_model, cpu, monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers.schedulers.scheduling_flow_match_euler_discrete", None)
-    MattingPipeline(tiny_model, host=cpu).matte(moving_clip(2))
+    MattingPipeline(tiny_model, own_size(), cpu).matte(moving_clip(2))
     with pytest.raises(MissingPackageError, match="pip install 'diffusers"):
-        MattingPipeline(tiny_model, MatteSettings(noise="gaussian"), cpu)
+        MattingPipeline(tiny_model, own_size(noise="gaussian"), cpu)
 
 
 def test_published_timesteps_and_sigmas(tiny_model):
@@ -251,6 +253,6 @@ def test_loading_in_every_precision_gives_weights_of_that_precision(tiny_folder,
 
 def test_half_precision_mattes_stay_close_to_full_ones(tiny_folder, tiny_model):
     clip = moving_clip(4)
-    full = MattingPipeline(tiny_model, host=TorchHost("cpu")).matte(clip)
-    half = MattingPipeline(load_model(tiny_folder, torch.float16), host=TorchHost("cpu")).matte(clip)
+    full = MattingPipeline(tiny_model, own_size(), TorchHost("cpu")).matte(clip)
+    half = MattingPipeline(load_model(tiny_folder, torch.float16), own_size(), TorchHost("cpu")).matte(clip)
     assert (full - half).abs().mean() < 0.01

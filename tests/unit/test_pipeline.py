@@ -2,19 +2,21 @@
 
 import logging
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import SAME_STORED, moving_clip
+from support import SAME_STORED, moving_clip, own_size
 
 from gvm_core import GVMError, MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import InputError
+from gvm_core.execution import Executor
 
 
 def pipeline(model, **changes):
-    return MattingPipeline(model, MatteSettings(**changes), TorchHost("cpu"))
+    return MattingPipeline(model, own_size(**changes), TorchHost("cpu"))
 
 
 @settings(max_examples=15, deadline=None)
@@ -54,17 +56,17 @@ def test_global_random_state_is_left_alone(tiny_model):
 
 def test_a_frame_keeps_its_noise_whichever_window_sees_it(tiny_model):
     pytest.importorskip("diffusers")
-    from gvm_core.frames import Clip
-
-    run = pipeline(tiny_model, noise="gaussian")
-    a, b = (run.noise(Clip(torch.zeros(4, 4, 2, 2), start)) for start in (0, 2))
-    assert torch.equal(a[2:], b[:2])
+    clip, run = moving_clip(9), pipeline(tiny_model, noise="gaussian", plan=WindowPlan(3, 0))
+    whole = run.matte(clip)
+    for start in (3, 6):
+        assert torch.equal(next(run.stream(clip[start:], start)).data, whole[start : start + 3])
+    assert not torch.equal(next(run.stream(clip[3:], 0)).data, whole[3:6])
 
 
 def test_encoding_several_frames_in_a_call_changes_nothing(exact_model, monkeypatch):
     clip = moving_clip(7)
     alone = pipeline(exact_model).matte(clip)
-    monkeypatch.setattr(MattingPipeline, "frames_at_once", lambda *_: 4)  # as on a card
+    monkeypatch.setattr(Executor, "frames_at_once", lambda *_: 4)  # as on a card
     assert (pipeline(exact_model).matte(clip) - alone).abs().max() < SAME_STORED
 
 
@@ -120,7 +122,7 @@ def test_the_host_hears_of_every_frame_once_and_can_stop_the_run(tiny_model):
         if len(seen) >= 6:
             raise Enough
 
-    run = MattingPipeline(tiny_model, MatteSettings(plan=WindowPlan(4, 1)), TorchHost("cpu", watch))
+    run = MattingPipeline(tiny_model, own_size(plan=WindowPlan(4, 1)), TorchHost("cpu", watch))
     with pytest.raises(Enough):
         run.matte(moving_clip(30))
     assert seen == list(range(len(seen))) and len(seen) < 12
@@ -153,6 +155,8 @@ def test_unusable_frames_get_the_sentence_they_deserve(tiny_model, frames, sente
     [
         ({"short_edge": 0}, "short_edge must be at least 8"),
         ({"max_edge": -5}, "max_edge must be at least 8"),
+        ({"max_edge": None}, "'own' for the frames' own size"),
+        ({"refine": "much"}, "refine must be 0 to 32 pixels, or 'auto'"),
         ({"noise": "pink"}, "'zeros' or 'gaussian'"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"low": 0.5, "high": 0.4}, "low < high"),
@@ -207,7 +211,7 @@ def test_running_out_of_memory_while_widening_leaves_a_network_that_works(tiny_f
     host = TorchHost("cpu")
     with host.resident(model.unet, 0):  # there already: what follows is only the widening
         last._apply = full
-    alpha = MattingPipeline(model, host=Still(host)).matte(moving_clip(3))
+    alpha = MattingPipeline(model, own_size(), Still(host)).matte(moving_clip(3))
     assert {parameter.dtype for parameter in model.unet.parameters()} == {torch.float16}
     assert torch.equal(alpha, wanted) and ("out of memory in denoising" in caplog.text) == (when == "widening")
 
@@ -218,3 +222,28 @@ def test_damaged_weights_raise_instead_of_giving_black(tiny_folder):
         model.unet.conv_out.bias.fill_(float("nan"))
     with pytest.raises(GVMError, match="even in float32"):
         pipeline(model).matte(moving_clip(2))
+
+
+@pytest.mark.parametrize("refine", [0, 2])
+def test_frames_come_along_with_their_mattes_where_they_are_asked_for(tiny_model, refine):
+    clip = moving_clip(11, 48, 64)
+    run = pipeline(tiny_model, refine=refine, max_edge=32)
+    for part in run.stream(clip, originals=True):
+        assert len(part.originals) == len(part)
+        for index, original in enumerate(part.originals, part.start):
+            assert torch.equal(original.pixels, clip[index])
+    assert all(not part.originals for part in run.stream(clip))
+    assert torch.equal(run.matte(clip), torch.cat([part.data for part in run.stream(clip, originals=True)]))
+
+
+def test_auto_is_what_suits_the_model_and_own_the_frames_size(tiny_model):
+    clip = moving_clip(3, 24, 32)
+    model = replace(tiny_model, config=replace(tiny_model.config, short_edge=16, max_edge=20, refine=0))
+
+    def matte(**changes):
+        return MattingPipeline(model, MatteSettings(**changes), TorchHost("cpu")).matte(clip)
+
+    assert torch.equal(matte(), matte(short_edge=16, max_edge=20, refine="auto"))
+    assert torch.equal(matte(max_edge="own"), matte(short_edge=16, max_edge="own"))
+    assert torch.equal(matte(short_edge="own", max_edge="own"), matte(short_edge=24, max_edge=32))
+    assert not torch.equal(matte(), matte(short_edge="own", max_edge="own"))

@@ -18,6 +18,7 @@ from support import (
     assert_rounds_like,
     moving_clip,
     our_networks,
+    own_size,
     stock_networks,
 )
 
@@ -236,7 +237,7 @@ def test_running_out_of_memory_costs_one_line_in_the_log_and_nothing_of_the_pict
     stage, refused, tiny_folder, caplog
 ):
     frames = moving_clip(20, 24, 32)
-    wanted = MattingPipeline(load_model(tiny_folder, torch.double), host=TorchHost("cpu")).matte(frames)
+    wanted = MattingPipeline(load_model(tiny_folder, torch.double), own_size(), TorchHost("cpu")).matte(frames)
     model, calls = load_model(tiny_folder, torch.double), []
 
     def refuse(*_):
@@ -247,7 +248,7 @@ def test_running_out_of_memory_costs_one_line_in_the_log_and_nothing_of_the_pict
     hooked = (model.vae if stage != "denoising" else model.unet).get_submodule(STAGES[stage].partition(".")[2])
     hooked.register_forward_pre_hook(refuse)
     with caplog.at_level("WARNING"):
-        alpha = MattingPipeline(model, host=TorchHost("cpu")).matte(frames)
+        alpha = MattingPipeline(model, own_size(), TorchHost("cpu")).matte(frames)
     assert (alpha - wanted).abs().max() < SAME_STORED
     lines = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
     assert len(lines) == 1 and f"out of memory in {stage}" in lines[0] and "the same picture" in lines[0]
@@ -257,7 +258,7 @@ def test_running_out_of_memory_costs_one_line_in_the_log_and_nothing_of_the_pict
 @pytest.mark.parametrize("short", [2, 40])
 def test_a_device_that_was_full_for_a_moment_does_not_slow_down_the_rest_of_the_run(short, exact_model, caplog):
     """The quicker way comes back, is asked for ever more seldom while there is no room, and the log says both."""
-    run = MattingPipeline(exact_model, host=TorchHost("cpu"))
+    run = MattingPipeline(exact_model, own_size(), TorchHost("cpu"))
     tried, frames = [], moving_clip(200, 4, 4)
     encode = exact_model.vae.encode
 
@@ -279,7 +280,7 @@ def test_a_device_that_was_full_for_a_moment_does_not_slow_down_the_rest_of_the_
     assert "there is memory for it now" in lines[-1] and len(lines) == refused + 1
     assert all(tried[-100:]) and tried[:short].count(False) >= short - 3
     wanted = torch.cat(
-        [clip.data for clip in MattingPipeline(exact_model, host=TorchHost("cpu")).encode(run.fit(frames)[1])]
+        [clip.data for clip in MattingPipeline(exact_model, own_size(), TorchHost("cpu")).encode(run.fit(frames)[1])]
     )
     assert (alpha - wanted).abs().max() < SAME_STORED
 
@@ -292,7 +293,7 @@ def test_a_window_that_fits_in_no_way_says_what_to_lower(tiny_folder):
 
     model.vae.decoder.conv_in.register_forward_pre_hook(refuse)
     with pytest.raises(OutOfMemoryError, match="Lower max_edge or the window"):
-        MattingPipeline(model, host=TorchHost("cpu")).matte(moving_clip(3, 24, 32))
+        MattingPipeline(model, own_size(), TorchHost("cpu")).matte(moving_clip(3, 24, 32))
 
 
 class Small(TorchHost):
@@ -314,8 +315,8 @@ def test_little_memory_chooses_a_leaner_way_at_once_and_the_same_picture(tiny_fo
     frames = moving_clip(9, 48, 64)
     model = load_model(tiny_folder, torch.double)
     plenty, little = Small(None), Small(800_000)
-    wanted = MattingPipeline(model, host=plenty).matte(frames)
-    alpha = MattingPipeline(model, host=little).matte(frames)
+    wanted = MattingPipeline(model, own_size(), plenty).matte(frames)
+    alpha = MattingPipeline(model, own_size(), little).matte(frames)
     assert (alpha - wanted).abs().max() < SAME_STORED and not caplog.records
     assert max(little.asked) < 0.5 * max(plenty.asked)
 
@@ -329,6 +330,8 @@ def test_compiled_networks_give_the_same_matte_and_survive_other_sizes(tiny_fold
     exact = load_model(tiny_folder, torch.double)
     for frames, height, width in ((8, 24, 40), (5, 64, 48)):
         clip = moving_clip(frames, height, width)
-        mattes = [MattingPipeline(model, host=TorchHost("cpu")).matte(clip) for model in (compiled, plain, exact)]
+        mattes = [
+            MattingPipeline(model, own_size(), TorchHost("cpu")).matte(clip) for model in (compiled, plain, exact)
+        ]
         assert_rounds_like(*mattes)  # fused kernels round otherwise
     assert not torch._dynamo.utils.counters["unimplemented"], "parts of the networks are not compiled"

@@ -11,9 +11,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import moving_clip, read_levels, write_film, write_picture, write_tiny_model, write_video
+from support import moving_clip, own_size, read_levels, write_film, write_picture, write_tiny_model, write_video
 
-from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
+from gvm_core import MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core import shot as shot_module
 from gvm_core.errors import MediaError
 from gvm_core.frames import Clip
@@ -34,7 +34,7 @@ def video(tmp_path):
 
 @pytest.fixture
 def pipeline(tiny_model):
-    return MattingPipeline(tiny_model, MatteSettings(plan=WindowPlan(5, 2)), TorchHost("cpu"))
+    return MattingPipeline(tiny_model, own_size(plan=WindowPlan(5, 2)), TorchHost("cpu"))
 
 
 def write(shot, alpha):
@@ -256,7 +256,7 @@ def long_film(tmp_path_factory):
 @pytest.fixture(scope="module")
 def unbroken(long_film, tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
-    pipeline = MattingPipeline(tiny_model, MatteSettings(plan=WindowPlan(5, 2)), TorchHost("cpu"))
+    pipeline = MattingPipeline(tiny_model, own_size(plan=WindowPlan(5, 2)), TorchHost("cpu"))
     matte_shot(Shot(long_film, folder / "pictures"), pipeline)
     matte_shot(Shot(long_film, folder / "m.mp4", folder / "p.mp4"), pipeline)
     return folder
@@ -312,7 +312,7 @@ def test_other_settings_input_or_weights_begin_anew_and_say_so(
     with pytest.raises(Stopped):
         matte_shot(shot, pipeline, stop_after(70))
     if change == "settings":
-        pipeline = MattingPipeline(tiny_model, MatteSettings(plan=WindowPlan(5, 1)), TorchHost("cpu"))
+        pipeline = MattingPipeline(tiny_model, own_size(plan=WindowPlan(5, 1)), TorchHost("cpu"))
     elif change == "input":
         os.utime(source, (1, 1))
     else:

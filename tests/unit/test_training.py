@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from support import SAME, TINY_UNET, TINY_VAE, moving_clip, our_networks, stock_networks, write_tiny_model
+from support import SAME, TINY_UNET, TINY_VAE, moving_clip, our_networks, own_size, stock_networks, write_tiny_model
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import InputError, ModelError
@@ -179,7 +179,7 @@ def test_a_lora_halves_the_error_on_the_users_clips_and_loads_like_any_other(tmp
     assert all(torch.equal(value, training.unet.state_dict()[name]) for name, value in before.items())
 
     def error(model):
-        pipeline = MattingPipeline(model, host=TorchHost("cpu"))
+        pipeline = MattingPipeline(model, own_size(), TorchHost("cpu"))
         return torch.stack([(pipeline.matte(image) - alpha).abs().mean() for image, alpha in mine]).mean()
 
     model = load_model("demo")
@@ -250,7 +250,7 @@ def test_losses_see_the_refined_mattes_that_matting_will_give(frames, pool, tmp_
     for images in batch.images:
         fit, clips = pipeline.fit(images)
         alpha = pipeline.decode(pipeline.denoise(pipeline.encode(clips)))
-        mattes.append(torch.cat([clip.data for clip in pipeline.refine(alpha, iter(images), fit)]))
+        mattes.append(torch.cat([clip.data for clip in pipeline.refine(alpha, fit)]))
     torch.testing.assert_close(parts["l1"], (torch.stack(mattes) - batch.alpha).abs().mean(), rtol=0, atol=1e-4)
 
 

@@ -26,6 +26,11 @@ def images(frames, height=32, width=48):
     return moving_clip(frames, height, width).movedim(1, -1).contiguous()
 
 
+def own_size(core):
+    """Settings under which the network sees frames at their own size."""
+    return core("settings").MatteSettings(short_edge="own", max_edge="own")
+
+
 def plain_of(hosted, core, **choices):
     """The same model in torch's own layers, with ComfyUI's attention: to the bit what the nodes give."""
     attend = core("host.comfy").host_attention
@@ -90,7 +95,7 @@ def test_a_lora_of_ones_own_can_be_chosen_and_is_merged(run, pack, tiny, core):
 
     host = core("host.torch_host").TorchHost("cpu")
     merged = plain_of(tiny, core, lora=path)
-    alpha = core("pipeline").MattingPipeline(merged, host=host).matte(batch.movedim(-1, 1))
+    alpha = core("pipeline").MattingPipeline(merged, own_size(core), host).matte(batch.movedim(-1, 1))
     assert torch.equal(mask(lora=name), alpha[:, 0])
     assert torch.equal(mask(lora="none"), mask(lora=name, lora_strength=0.0))
     assert (mask(lora="none") - alpha[:, 0]).abs().max() > 1e-3
@@ -103,7 +108,7 @@ def test_the_mask_is_the_cores_matte(run, tiny, core):
     mask = run("GVMMatte", model=tiny, images=batch, resolution="as the frames are")
     assert mask.shape == (11, 32, 48) and mask.dtype == torch.float32 and mask.min() >= 0 and mask.max() <= 1
     host = core("host.torch_host").TorchHost("cpu")
-    alpha = core("pipeline").MattingPipeline(plain_of(tiny, core), host=host).matte(batch.movedim(-1, 1))
+    alpha = core("pipeline").MattingPipeline(plain_of(tiny, core), own_size(core), host).matte(batch.movedim(-1, 1))
     assert torch.equal(mask, alpha[:, 0])
 
 
@@ -121,7 +126,7 @@ def test_edges_are_refined_by_the_frames_as_in_the_core(run, tiny, core):
     model = plain_of(tiny, core)
     host, settings = core("host.torch_host").TorchHost("cpu"), core("settings").MatteSettings
     masks = {}
-    for refine, setting in ((-1, None), (0, 0), (3, 3)):
+    for refine, setting in ((-1, "auto"), (0, 0), (3, 3)):
         masks[refine] = run("GVMMatte", model=tiny, images=batch, refine=refine, **shrunk)
         chosen = settings(short_edge=32, max_edge=32, refine=setting)
         alpha = core("pipeline").MattingPipeline(model, chosen, host).matte(batch.movedim(-1, 1))
@@ -152,7 +157,7 @@ def test_comfyuis_castable_layers_change_nothing_to_the_bit(run, tiny, core):
     batch = images(5)
     alpha = (
         core("pipeline")
-        .MattingPipeline(plain, host=core("host.torch_host").TorchHost("cpu"))
+        .MattingPipeline(plain, own_size(core), core("host.torch_host").TorchHost("cpu"))
         .matte(batch.movedim(-1, 1))
     )
     assert torch.equal(alpha[:, 0], run("GVMMatte", model=tiny, images=batch, resolution="as the frames are"))
@@ -174,7 +179,7 @@ def test_a_partly_loaded_network_gives_the_same_matte_to_the_bit(run, tiny, core
         def resident(self, *_):
             return nullcontext()
 
-    settings = core("settings").MatteSettings()
+    settings = own_size(core)
     with torch.inference_mode():
         alpha = core("pipeline").MattingPipeline(tiny.model, settings, Resting(tiny)).matte(batch.movedim(-1, 1))
     assert torch.equal(alpha[:, 0], whole)
@@ -330,7 +335,7 @@ def test_a_video_becomes_files_with_its_sound_frame_for_frame_the_cores_matte(ru
     assert Path(path).parent == Path(folder_paths.get_output_directory(), "shots") and path.endswith("take_00001_.mkv")
     with core("media").open_frames(film) as frames:
         model = plain_of(tiny, core)
-        pipeline = core("pipeline").MattingPipeline(model, host=core("host.torch_host").TorchHost("cpu"))
+        pipeline = core("pipeline").MattingPipeline(model, own_size(core), core("host.torch_host").TorchHost("cpu"))
         alpha = torch.cat([clip.data for clip in pipeline.stream(frames)])
     assert np.abs(levels / 65535 - alpha[:, 0].numpy()).max() < 1e-4
     assert matte.get_components().images.shape == preview.get_components().images.shape == (44, 32, 48, 3)
