@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "gvm_core"
 FILES = sorted(CORE.rglob("*.py"))
 ORDER = [
-    {"errors", "version", "progress"}, {"frames"}, {"windows"}, {"settings"}, {"host"}, {"models", "post", "media", "sampling", "metrics", "ways"},
+    {"errors", "version", "progress", "lock"}, {"frames"}, {"windows"}, {"settings"}, {"host"}, {"models", "post", "media", "sampling", "metrics", "ways"},
     {"pipeline"}, {"shot"}, {"farm"}, {"training"}, {"evaluation"}, {"cli"}, {"__main__", "__init__"},
 ]  # fmt: skip
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
