@@ -22,9 +22,9 @@ import torch
 
 from .errors import MediaError, NoSuchFrameError
 from .frames import Clip
+from .lock import lock_file, locked
 from .media import MEDIA_SUFFIXES, FrameReader, open_frames
 from .media.ahead import ahead, behind
-from .media.claim import claimed
 from .media.join import join_videos
 from .media.parts import Parts, make_room
 from .media.sequence import PICTURES, SequenceWriter, pictures_in
@@ -37,9 +37,9 @@ from .windows import trim
 log = logging.getLogger(__name__)
 
 PARTS_FOLDER = ".gvm-parts"
-LEFTOVERS = 20 * 2**30
-"""Bytes that stopped runs may leave beside an output; the oldest are deleted beyond that."""
 JOINING = "joining"
+PATIENCE = 2.0
+"""Seconds that a run waits for whoever looks after what is left of it."""
 
 Advance = Callable[[int, Clip | None], None]
 """Called with a number of finished frames, and with their alpha unless an earlier run finished them."""
@@ -132,7 +132,7 @@ def matte_shot(
 
 @contextmanager
 def begun(shot: Shot, key: str, advance: Advance, *, overwrite: bool = False) -> Iterator[Parts]:
-    """The parts that earlier runs of the same `run_key` left, none if there was none, claimed for this process.
+    """The parts that earlier runs of the same `run_key` left, none if there was none, locked for this process.
 
     What the block finishes stays if it fails or is stopped; if it finished nothing, nothing stays.
 
@@ -140,18 +140,22 @@ def begun(shot: Shot, key: str, advance: Advance, *, overwrite: bool = False) ->
         MediaError: If another process is at it, and as `refuse_taken` does.
     """
     parts = Parts(parts_folder(shot, key), shot.first, shot.last)
-    with claimed(parts.folder) as mine:
+    with tidied(parts.folder.parent), locked(parts.folder, PATIENCE) as mine:
         if not mine:
-            raise MediaError(f"another process is at {shot.matte} already, with the same input and settings")
+            raise MediaError(
+                f"another process is at {shot.matte} already, with the same input and settings; if that has died on "
+                f"another machine, and the disk knows no locks, delete {lock_file(parts.folder)}"
+            )
         if not overwrite and not (parts.folder / JOINING).exists():
             refuse_taken(shot)
-        make_room(parts.folder.parent, LEFTOVERS)
+        make_room(parts.folder.parent)
         if done := parts.count():
             log.info("%d frames were matted before and are taken over from %s", done, parts.folder)
             advance(done, None)
-        elif stopped_otherwise(shot, parts.folder):
+        elif begun_otherwise(shot, parts.folder):
             log.info(
-                "an unfinished run of %s had another input, range, settings or weights; this begins anew", shot.matte
+                "another run of %s, unfinished, has another input, range, settings or weights; this begins anew",
+                shot.matte,
             )
         try:
             yield parts
@@ -163,14 +167,20 @@ def begun(shot: Shot, key: str, advance: Advance, *, overwrite: bool = False) ->
             raise
 
 
-def stopped_otherwise(shot: Shot, mine: Path) -> bool:
-    """Whether a run of the same matte but not the same facts lies there, and no process is at it."""
-    for other in mine.parent.glob(f"{escape(shot.matte.name)}-*"):
-        if other.is_dir() and other != mine and len(other.name) == len(mine.name):
-            with claimed(other) as free:
-                if free:
-                    return True
-    return False
+@contextmanager
+def tidied(folder: Path) -> Iterator[None]:
+    """Delete ``folder`` after the ``with`` block if nothing is left in it."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def begun_otherwise(shot: Shot, mine: Path) -> bool:
+    """Whether a run of the same matte but not the same facts lies there, whoever may be at it."""
+    others = mine.parent.glob(f"{escape(shot.matte.name)}-*")
+    return any(other.is_dir() and other != mine and len(other.name) == len(mine.name) for other in others)
 
 
 def adopt(shot: Shot, pipeline: MattingPipeline) -> Path:
@@ -181,7 +191,7 @@ def adopt(shot: Shot, pipeline: MattingPipeline) -> Path:
     key = run_key(shot, pipeline)
     mine = parts_folder(shot, key)
     for other in mine.parent.glob(f"*-{key}"):
-        with claimed(other) as free:
+        with tidied(mine.parent), locked(other) as free:
             if not free or not other.is_dir():
                 continue
             if (other / JOINING).exists():
@@ -346,7 +356,7 @@ def finish(shot: Shot, parts: Parts) -> int:
         elif codec_of(path) is None:
             place_pictures(folders, path)
         else:
-            joined = path.with_name(f"{path.stem}.part{path.suffix}")  # under the run's claim
+            joined = path.with_name(f"{path.stem}.part{path.suffix}")  # under the run's lock
             source = shot.source if shot.source.is_file() else None
             try:
                 join_videos(finished, name, joined, source, whole=shot.whole)

@@ -6,18 +6,22 @@ Knows frame indices and folders; nothing of mattes or formats.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from uuid import uuid4
 
 from ..errors import MediaError
-from .claim import claimed
+from ..lock import locked
+
+log = logging.getLogger(__name__)
 
 FRAMES = 32
 """Frames of a part. Parts begin at multiples of it, whoever writes them."""
@@ -27,6 +31,10 @@ STAGED = "staged-"
 LAST = ".last"
 GONE = "gone-"
 ATTEMPTS, PAUSE = 5, 0.2
+RUNS = f"*-{'[0-9a-f]' * 16}"
+"""What folders of runs are called: the output and a key."""
+SPARE_SHARE, SPARE = 0.1, 64 * 2**30
+"""A disk is short of room when less than this share of it and less than so many bytes are free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,26 +158,41 @@ class Parts:
             shutil.rmtree(each, ignore_errors=True)
 
 
-def make_room(folder: Path, size: int) -> None:
-    """Delete the oldest runs in ``folder`` that no process is at, until what is left takes at most ``size`` bytes."""
+def make_room(folder: Path) -> None:
+    """Delete what finished runs left in ``folder``, and, while the disk is short of room, the oldest abandoned runs.
+
+    A run that a process is at, or may be at, is left alone, and so is all that is not a run.
+    """
     for gone in folder.glob(f"{GONE}*"):
         shutil.rmtree(gone, ignore_errors=True)
-    runs = [(measured(run), run) for run in folder.glob("*") if run.is_dir()]
-    total = sum(taken for (_, taken), _ in runs)
-    for (_, taken), run in sorted(runs):
-        if total <= size:
+    if not is_short(folder):
+        return
+    for (changed, taken), run in sorted((measured(run), run) for run in folder.glob(RUNS) if run.is_dir()):
+        if not is_short(folder):
             return
-        with claimed(run) as mine:
+        gone = folder / f"{GONE}{uuid4().hex}"
+        with locked(run) as mine, suppress(OSError):
             if mine:
-                shutil.rmtree(run, ignore_errors=True)
-                total -= taken
+                run.rename(gone)  # or the lock would be held for as long as deleting takes
+        if gone.exists():
+            log.warning(
+                "the disk is short of room: %s, an unfinished run of %.1f GB last written on %s, was deleted",
+                *(run, taken / 1e9, datetime.fromtimestamp(changed).isoformat(" ", "minutes")),
+            )
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def is_short(folder: Path) -> bool:
+    """Whether the disk under ``folder`` is short of room."""
+    usage = shutil.disk_usage(folder)
+    return usage.free < min(SPARE_SHARE * usage.total, SPARE)
 
 
 def measured(folder: Path) -> tuple[float, int]:
     """When anything in ``folder`` last changed, and how many bytes are in it, as far as others leave it alone."""
     changed, taken = 0.0, 0
-    for each in folder.rglob("*"):
-        with suppress(OSError):
+    with suppress(OSError):
+        for each in folder.rglob("*"):
             known = each.stat()
             changed, taken = max(changed, known.st_mtime), taken + known.st_size
     return changed, taken

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import threading
+from collections import namedtuple
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,14 +19,26 @@ from gvm_core import MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core import shot as shot_module
 from gvm_core.errors import MediaError
 from gvm_core.frames import Clip
+from gvm_core.lock import lock_file, locked
 from gvm_core.media import open_frames
 from gvm_core.media import parts as parts_module
-from gvm_core.media.claim import claimed
 from gvm_core.media.parts import FRAMES, Parts, make_room
 from gvm_core.media.sequence import png16, read_picture
 from gvm_core.media.spool import spool
 from gvm_core.media.video import frames_between
-from gvm_core.shot import PARTS_FOLDER, PartWriter, Shot, adopt, fill, finish, matte_shot
+from gvm_core.shot import (
+    PARTS_FOLDER,
+    PartWriter,
+    Shot,
+    adopt,
+    begun,
+    begun_otherwise,
+    fill,
+    finish,
+    matte_shot,
+    parts_folder,
+    run_key,
+)
 
 
 @pytest.fixture
@@ -324,18 +338,112 @@ def test_other_settings_input_or_weights_begin_anew_and_say_so(
     assert not any(taken_over) and "begins anew" in caplog.text
 
 
-def test_stopped_runs_are_kept_within_a_limit(tmp_path):
-    for age, name in enumerate(["new", "older", "oldest"]):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_bytes(bytes(1000))
-        os.utime(tmp_path / name / "file", (10**9 - age, 10**9 - age))
-        os.utime(tmp_path / name, (10**9 - age, 10**9 - age))
+def abandoned(folder):
+    """Three runs of a thousand bytes that nobody is at, and their names, the oldest first."""
+    names = [f"{name}.mov-{age:016x}" for age, name in enumerate(["new", "older", "oldest"])]
+    for age, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file").write_bytes(bytes(1000))
+        os.utime(folder / name / "file", (10**9 - age, 10**9 - age))
+    return names[::-1]
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """A disk of ten thousand bytes that holds what is in a folder and ``filled[0]`` bytes more."""
+    filled, usage = [0], namedtuple("usage", "total used free")
+
+    def disk_usage(folder):
+        used = filled[0] + sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+        return usage(10_000, used, 10_000 - used)
+
+    monkeypatch.setattr(parts_module.shutil, "disk_usage", disk_usage)
+    return filled
+
+
+def test_abandoned_runs_stay_while_there_is_room(tmp_path, free, caplog):
+    names = abandoned(tmp_path)
     (tmp_path / "gone-halfway").mkdir()
-    make_room(tmp_path, 2500)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "older"]
-    with claimed(tmp_path / "older"):
-        make_room(tmp_path, 0)
-        assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["older"], "another process is at that one"
+    free[0] = 5_900
+    make_room(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names) and not caplog.messages
+
+
+def test_a_disk_that_is_short_of_room_loses_the_oldest_runs_and_says_which(tmp_path, free, caplog):
+    oldest, older, new = abandoned(tmp_path)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_bytes(bytes(10))
+    free[0] = 6_900
+    make_room(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([new, older, "precious"])
+    (message,) = caplog.messages
+    assert oldest in message and "short of room" in message and "0.0 GB" in message
+    free[0] = 9_990
+    with locked(tmp_path / older):
+        make_room(tmp_path)
+        assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {older, "precious"}
+    make_room(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"], "it is not a run"
+
+
+def test_on_a_disk_without_locks_a_run_that_may_be_alive_is_left_alone(tmp_path, free, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="disks without locks are NOT tested")
+    oldest, *others = abandoned(tmp_path)
+    lock_file(tmp_path / oldest).write_text(f"{os.getpid()}\nanother-machine\n")
+
+    def flock(*_):
+        raise OSError(95, "this disk knows no locks")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    free[0] = 9_990
+    with locked(tmp_path / others[0]) as mine:
+        assert mine
+        make_room(tmp_path)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {oldest, others[0]}
+
+
+def test_asking_for_other_runs_never_refuses_one_that_begins(tmp_path, video, pipeline, monkeypatch):
+    """A job of a farm starts while others look whether it is there, and make room."""
+    shot = Shot(video, tmp_path / "m.mkv")
+    key, failed, over = run_key(shot, pipeline), [], threading.Event()
+    folder, neighbour = parts_folder(shot, key), parts_folder(shot, "0" * 16)
+    full = namedtuple("usage", "total used free")(1000, 1000, 0)
+    monkeypatch.setattr(parts_module.shutil, "disk_usage", lambda _: full)
+
+    def ask():
+        try:
+            while not over.is_set():
+                begun_otherwise(shot, neighbour)
+                make_room(folder.parent)
+        except BaseException as error:  # noqa: BLE001
+            failed.append(error)
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    with locked(neighbour):
+        [each.start() for each in asking]
+        try:
+            for _ in range(20):
+                folder.mkdir(parents=True, exist_ok=True)
+                with begun(shot, key, lambda *_: None):
+                    folder.mkdir(parents=True, exist_ok=True)
+        finally:
+            over.set()
+            [each.join() for each in asking]
+    assert failed == []
+
+
+def test_a_run_waits_for_who_looks_after_it_and_refuses_who_is_at_it(tmp_path, video, pipeline, monkeypatch):
+    shot = Shot(video, tmp_path / "m.mkv")
+    key = run_key(shot, pipeline)
+    holding = locked(parts_folder(shot, key))
+    holding.__enter__()
+    timer = threading.Timer(0.3, holding.__exit__, (None, None, None))
+    timer.start()
+    with begun(shot, key, lambda *_: None):
+        monkeypatch.setattr(shot_module, "PATIENCE", 0.1)
+        with pytest.raises(MediaError, match=r"another process is at .*m\.mkv"), begun(shot, key, lambda *_: None):
+            pass
+    assert not (tmp_path / PARTS_FOLDER).exists()
 
 
 @given(
