@@ -24,7 +24,7 @@ from pathlib import Path
 
 import av
 
-from gvm_core.shot import PARTS_FOLDER
+from gvm_core.runs.resume import PARTS_FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORT = runpy.run_path(str(ROOT / "tests" / "support.py"))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .errors import GVMError, InputError
+from .frames import Clip
 from .host.torch_host import TorchHost, fastest_device, suitable_dtype
 from .models.weights import load_model, model_config, released_folder
 from .progress import Progress
@@ -221,18 +222,15 @@ def radius(text: str) -> Radius:
 
 def run_matte(options: argparse.Namespace) -> None:
     """Read, matte and write, one window at a time, or go on where an earlier run was stopped."""
-    from .farm import Recipe, matte_shot_with_ray
     from .media import open_frames
-    from .shot import Shot, interrupted, matte_shot, refuse_taken
+    from .runs.cluster import Recipe, matte_shot_with_ray
+    from .runs.matte import matte_shot
+    from .runs.resume import interrupted
+    from .runs.shot import Shot, refuse_taken, with_handles
 
-    first, last = options.frames
-    if options.handles < 0:
-        raise InputError(f"--handles must be at least 0, got {options.handles}")
-    if last is not None and last < first:
-        raise InputError(f"--frames {first}-{last} is no range: the last frame lies before the first")
     if options.workers is not None and not options.ray:
         raise InputError("--workers says how many share the work with --ray; add that, or leave it out")
-    first, last = max(first - options.handles, 0), None if last is None else last + options.handles
+    first, last = with_handles(options.frames, options.handles)
     shot = Shot(options.input, options.output, options.preview, first, last)
     if not options.overwrite and not interrupted(shot):
         refuse_taken(shot)  # before the model is loaded
@@ -252,21 +250,13 @@ def run_matte(options: argparse.Namespace) -> None:
         compiled=options.compile,
     )
 
+    def advance(frames: int, alpha: Clip | None = None, *, resumed: bool = False) -> None:  # noqa: ARG001
+        progress.count(frames, before=resumed)
+
     if options.ray:
-        done = matte_shot_with_ray(
-            shot,
-            recipe,
-            lambda frames, before: progress.count(frames, before=before),
-            workers=options.workers,
-            overwrite=options.overwrite,
-        )
+        done = matte_shot_with_ray(shot, recipe, advance, workers=options.workers, overwrite=options.overwrite)
     else:
-        done = matte_shot(
-            shot,
-            recipe.pipeline(),
-            lambda frames, alpha: progress.count(frames, before=alpha is None),
-            overwrite=options.overwrite,
-        )
+        done = matte_shot(shot, recipe.pipeline(), advance, overwrite=options.overwrite)
     print(f"\n{done} frames matted with {name} -> {options.output}", file=sys.stderr)
 
 

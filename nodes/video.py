@@ -15,7 +15,6 @@ from comfy_api.latest import InputImpl, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 
-from ..gvm_core.errors import InputError
 from ..gvm_core.frames import Clip
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
 from ..gvm_core.media import open_frames
@@ -23,7 +22,9 @@ from ..gvm_core.media.spool import spool
 from ..gvm_core.media.video import frames_between
 from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.progress import Progress
-from ..gvm_core.shot import Shot, adopt, matte_shot
+from ..gvm_core.runs.matte import matte_shot
+from ..gvm_core.runs.resume import adopt
+from ..gvm_core.runs.shot import Shot, with_handles
 from .matte import noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
 from .sockets import GVMModel, schema
 
@@ -139,7 +140,7 @@ class GVMMatteVideo(io.ComfyNode):
             filename_prefix, folder_paths.get_output_directory(), *video.get_dimensions()
         )
         with as_file(video) as (source, there):
-            first, last = within(wanted, handles, there)
+            first, last = with_handles(wanted, handles, there)
             shot = named(Path(folder) / f"{name}_{number:05}_{FORMATS[format]}", source, preview, (first, last))
             shot = named(adopt(shot, pipeline), source, preview, (first, last))
             with open_frames(source, first, last) as frames:
@@ -175,9 +176,9 @@ class Telling:
         self.progress = Progress(frames)
         self.bar = FrameBar(frames or 1, node_id)
 
-    def __call__(self, frames: int, alpha: Clip | None) -> None:
+    def __call__(self, frames: int, alpha: Clip | None = None, *, resumed: bool = False) -> None:
         """Frames are finished: now, with their alpha, or by an earlier run."""
-        self.progress.count(frames, before=alpha is None)
+        self.progress.count(frames, before=resumed)
         self.bar.move(frames, alpha)
         server = getattr(PromptServer, "instance", None)
         if server is not None and self.node_id is not None:
@@ -226,25 +227,6 @@ def is_file(video: Any) -> bool:
 def range_of(path: Path, begin: float, length: float) -> tuple[int, int | None]:
     """The first and last frame of a trimmed file; all of them where nothing was trimmed."""
     return frames_between(path, begin, begin + length if length else None) if begin or length else (0, None)
-
-
-def within(wanted: tuple[int, int | None], handles: int, there: tuple[int, int | None]) -> tuple[int, int | None]:
-    """The wanted range with its handles, in frames of the file, as far as the video goes.
-
-    Raises:
-        InputError: If none of it is there.
-    """
-    if wanted[1] is not None and wanted[1] < wanted[0]:
-        raise InputError(f"first_frame {wanted[0]} lies behind last_frame {wanted[1]}")
-    first = there[0] + max(wanted[0] - handles, 0)
-    ends = [there[1], None if wanted[1] is None else there[0] + wanted[1] + handles]
-    last = min((end for end in ends if end is not None), default=None)
-    if last is not None and last < first:
-        raise InputError(
-            f"first_frame {wanted[0]} and last_frame {TO_THE_END if wanted[1] is None else wanted[1]} leave no frame of "
-            f"the {'video' if there[1] is None else f'{there[1] - there[0] + 1} in the video'}"
-        )
-    return first, last
 
 
 def digest(*contents: Any) -> str:

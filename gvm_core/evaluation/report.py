@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from ..atomic import atomic
 from ..errors import InputError, optional
 from ..metrics import MatteScorer
 from .cases import Case
@@ -145,10 +146,8 @@ def write(report: dict[str, Any], file: Path | None) -> None:
     """Put the report under its name, whole."""
     if file is None:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    part.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
-    part.replace(file)
+    with atomic(file) as part:
+        part.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
 def summarise(report: dict[str, Any], leader: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..atomic import atomic
 from ..errors import MediaError, NoSuchFrameError
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
@@ -97,15 +97,8 @@ class SequenceWriter:
 
     def write(self, alpha: Tensor) -> None:
         """Write the next matte ``[1, H, W]``, or picture ``[3, H, W]``, in 0..1."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{self.names(self.index)}.png"
-        part = path.with_name(f"{path.name}.part")
-        try:
+        with atomic(self.folder / f"{self.names(self.index)}.png") as part:
             part.write_bytes(png16(alpha))
-            part.replace(path)
-        finally:
-            with suppress(OSError):
-                part.unlink()
         self.index += 1
 
     def __enter__(self) -> SequenceWriter:

@@ -16,29 +16,21 @@ from hypothesis import strategies as st
 from support import moving_clip, own_size, read_levels, write_film, write_picture, write_tiny_model, write_video
 
 from gvm_core import MattingPipeline, TorchHost, WindowPlan, load_model
-from gvm_core import shot as shot_module
 from gvm_core.errors import MediaError
-from gvm_core.frames import Clip
-from gvm_core.lock import lock_file, locked
+from gvm_core.frames import Clip, Original
 from gvm_core.media import open_frames
-from gvm_core.media import parts as parts_module
-from gvm_core.media.parts import FRAMES, Parts, make_room
 from gvm_core.media.sequence import png16, read_picture
 from gvm_core.media.spool import spool
 from gvm_core.media.video import frames_between
-from gvm_core.shot import (
-    PARTS_FOLDER,
-    PartWriter,
-    Shot,
-    adopt,
-    begun,
-    begun_otherwise,
-    fill,
-    finish,
-    matte_shot,
-    parts_folder,
-    run_key,
-)
+from gvm_core.runs import parts as parts_module
+from gvm_core.runs import resume as resume_module
+from gvm_core.runs import write as write_module
+from gvm_core.runs.lock import lock_file, locked
+from gvm_core.runs.matte import fill, matte_shot, unheard
+from gvm_core.runs.parts import FRAMES, Parts, make_room
+from gvm_core.runs.resume import PARTS_FOLDER, adopt, begin, begun_otherwise, parts_folder, run_key
+from gvm_core.runs.shot import Shot
+from gvm_core.runs.write import PartWriter, finish
 
 
 @pytest.fixture
@@ -55,8 +47,8 @@ def write(shot, alpha):
     """``alpha`` through the parts of ``shot`` to its outputs."""
     parts = Parts(shot.matte.parent / PARTS_FOLDER / "run")
     with open_frames(shot.source) as reader, PartWriter(shot, parts, reader, 0) as writer:
-        list(reader)
-        writer.write(Clip(alpha))
+        originals = tuple(Original(frame, frame) for frame in reader)
+        writer.write(Clip(alpha, 0, originals))
         writer.keep(last=True)
     assert finish(shot, parts) == len(alpha)
 
@@ -122,7 +114,7 @@ def stop_after(count):
     """A callback that stops a run after so many new frames."""
     seen = 0
 
-    def advance(frames, alpha):
+    def advance(frames, alpha=None, *, resumed=False):
         nonlocal seen
         seen += 0 if alpha is None else frames
         if seen > count:
@@ -288,8 +280,8 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(tmp_path, long_film, unb
             assert not shot.matte.exists()
         done = {True: 0, False: 0}
 
-        def count_frames(frames, alpha, done=done):
-            done[alpha is None] += frames
+        def count_frames(frames, alpha=None, *, resumed=False, done=done):
+            done[resumed] += frames
 
         assert matte_shot(shot, pipeline, count_frames) == 150
         assert done[True] >= FRAMES and sum(done.values()) == 150
@@ -309,7 +301,7 @@ def test_a_run_stopped_while_pictures_are_put_in_place_goes_on(tmp_path, long_fi
             raise Stopped
         return replace(picture, target)
 
-    monkeypatch.setattr("gvm_core.shot.Path.replace", give_up)
+    monkeypatch.setattr("gvm_core.runs.write.Path.replace", give_up)
     with pytest.raises(Stopped):
         matte_shot(shot, pipeline)
     monkeypatch.undo()
@@ -334,7 +326,7 @@ def test_other_settings_input_or_weights_begin_anew_and_say_so(
         pipeline = MattingPipeline(others, pipeline.settings, pipeline.host)
     taken_over = []
     with caplog.at_level("INFO"):
-        matte_shot(shot, pipeline, lambda frames, alpha: taken_over.append(alpha is None))
+        matte_shot(shot, pipeline, lambda frames, alpha=None, *, resumed=False: taken_over.append(resumed))
     assert not any(taken_over) and "begins anew" in caplog.text
 
 
@@ -424,7 +416,7 @@ def test_asking_for_other_runs_never_refuses_one_that_begins(tmp_path, video, pi
         try:
             for _ in range(20):
                 folder.mkdir(parents=True, exist_ok=True)
-                with begun(shot, key, lambda *_: None):
+                with begin(shot, key):
                     folder.mkdir(parents=True, exist_ok=True)
         finally:
             over.set()
@@ -439,9 +431,9 @@ def test_a_run_waits_for_who_looks_after_it_and_refuses_who_is_at_it(tmp_path, v
     holding.__enter__()
     timer = threading.Timer(0.3, holding.__exit__, (None, None, None))
     timer.start()
-    with begun(shot, key, lambda *_: None):
-        monkeypatch.setattr(shot_module, "PATIENCE", 0.1)
-        with pytest.raises(MediaError, match=r"another process is at .*m\.mkv"), begun(shot, key, lambda *_: None):
+    with begin(shot, key):
+        monkeypatch.setattr(resume_module, "PATIENCE", 0.1)
+        with pytest.raises(MediaError, match=r"another process is at .*m\.mkv"), begin(shot, key):
             pass
     assert not (tmp_path / PARTS_FOLDER).exists()
 
@@ -466,9 +458,9 @@ def test_whatever_is_missing_is_done_once_and_nothing_else(tmp_path_factory, fir
     for each in there:
         if each < len(starts):
             keep(sorted(starts)[each])
-    for begin, end in parts.missing():
-        begins = [start for start in starts if start >= begin and (end is None or start <= end)]
-        assert begin >= stop or begin in begins
+    for first, end in parts.missing():
+        begins = [start for start in starts if start >= first and (end is None or start <= end)]
+        assert first >= stop or first in begins
         for start in begins:
             keep(start)
     finished = parts.finished()
@@ -480,10 +472,10 @@ def test_a_video_that_ends_where_a_part_does_is_finished_by_jobs_that_do_not_kno
     source = write_video(tmp_path / "even.mkv", moving_clip(2 * FRAMES), "ffv1", "gbrp16le")
     shot = Shot(source, tmp_path / "m.mkv")
     parts = Parts(tmp_path / PARTS_FOLDER / "run")
-    fill(shot, pipeline, parts, 0, FRAMES - 1, lambda *_: None)
-    fill(shot, pipeline, parts, FRAMES, 2 * FRAMES - 1, lambda *_: None)
+    fill(shot, pipeline, parts, 0, FRAMES - 1, unheard)
+    fill(shot, pipeline, parts, FRAMES, 2 * FRAMES - 1, unheard)
     assert parts.missing() == [(2 * FRAMES, None)]
-    fill(shot, pipeline, parts, 2 * FRAMES, None, lambda *_: None)
+    fill(shot, pipeline, parts, 2 * FRAMES, None, unheard)
     assert parts.missing() == [] and finish(shot, parts) == 2 * FRAMES
 
 
@@ -538,28 +530,32 @@ def test_a_stopped_run_is_gone_on_with_under_another_name(tmp_path, pipeline):
         matte_shot(stopped, pipeline, stop)
     assert adopt(named, pipeline) == named.matte
     taken_over = []
-    matte_shot(named, pipeline, lambda frames, alpha: taken_over.append(frames) if alpha is None else None)
+    matte_shot(
+        named, pipeline, lambda frames, alpha=None, *, resumed=False: taken_over.append(frames) if resumed else None
+    )
     assert taken_over == [32] and named.matte.exists() and not stopped.matte.exists()
 
 
 def test_a_run_stopped_while_it_was_put_together_ends_under_its_own_name(tmp_path, pipeline, monkeypatch):
     source = write_film(tmp_path / "film.mp4", [1001 * i for i in range(40)])
     stopped, named = (Shot(source, tmp_path / f"a_0000{i}_.mkv", tmp_path / f"a_0000{i}_preview.mp4") for i in (1, 2))
-    join = shot_module.join_videos
+    join = write_module.join_videos
 
     def full(finished, name, path, *rest, **more):
         if path.suffix == ".mp4":
             raise MediaError("the disk is full")
         join(finished, name, path, *rest, **more)
 
-    monkeypatch.setattr(shot_module, "join_videos", full)
+    monkeypatch.setattr(write_module, "join_videos", full)
     with pytest.raises(MediaError, match="full"):
         matte_shot(stopped, pipeline)
     assert stopped.matte.exists() and not stopped.preview.exists()
     monkeypatch.undo()
     assert adopt(named, pipeline) == stopped.matte
     taken_over = []
-    matte_shot(stopped, pipeline, lambda frames, alpha: taken_over.append(frames) if alpha is None else None)
+    matte_shot(
+        stopped, pipeline, lambda frames, alpha=None, *, resumed=False: taken_over.append(frames) if resumed else None
+    )
     assert taken_over == [40] and stopped.preview.exists()
 
 
@@ -611,7 +607,7 @@ def test_a_run_killed_while_it_tidied_up_leaves_nothing_that_counts(tmp_path, lo
         matte_shot(shot, pipeline)
     monkeypatch.undo()
     taken_over = []
-    matte_shot(shot, pipeline, lambda frames, alpha: taken_over.append(alpha is None), overwrite=True)
+    matte_shot(shot, pipeline, lambda frames, alpha=None, *, resumed=False: taken_over.append(resumed), overwrite=True)
     assert not any(taken_over) and not (tmp_path / PARTS_FOLDER).exists()
 
 

@@ -13,11 +13,11 @@ T = TypeVar("T")
 END = object()
 
 
-def ahead(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
+def prefetch(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
     """``items``, fetched by a thread that is up to ``count`` of them ahead.
 
     Example:
-        >>> list(ahead(range(4)))
+        >>> list(prefetch(range(4)))
         [0, 1, 2, 3]
     """
     iterator = iter(items)
@@ -33,7 +33,7 @@ def ahead(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
 
 
 @contextmanager
-def behind(work: Callable[[T], None], count: int = 2) -> Iterator[Callable[[T], None]]:
+def in_background(work: Callable[[T], None], count: int = 2) -> Iterator[Callable[[T], None]]:
     """``work`` as a function that returns at once; a thread does it in order, at most ``count`` items behind.
 
     After the first item that ``work`` fails on it does no more; the error comes out of a later call or of the ``with``
@@ -41,7 +41,7 @@ def behind(work: Callable[[T], None], count: int = 2) -> Iterator[Callable[[T], 
 
     Example:
         >>> done = []
-        >>> with behind(done.append) as later:
+        >>> with in_background(done.append) as later:
         ...     later(1)
         >>> done
         [1]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import MediaError
 from .parts import Part
-from .video import usual_layout
+from ..media.video import usual_layout
 
 EVERYWHERE = {"aac", "alac", "mp3", "ac3", "eac3"}
 COPIED = {".mp4": EVERYWHERE | {"opus", "flac"}, ".mov": EVERYWHERE}

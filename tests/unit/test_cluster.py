@@ -13,12 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import moving_clip, own_size, read_levels, write_video
 
-from gvm_core import WindowPlan, farm
+from gvm_core import WindowPlan
 from gvm_core.cli import main
 from gvm_core.errors import InputError, ModelError
-from gvm_core.farm import Recipe, matte_shot_with_ray, pieces
-from gvm_core.media.parts import FRAMES, Parts
-from gvm_core.shot import PARTS_FOLDER, Shot, matte_shot
+from gvm_core.runs import cluster
+from gvm_core.runs.cluster import Recipe, matte_shot_with_ray, pieces
+from gvm_core.runs.matte import matte_shot
+from gvm_core.runs.parts import FRAMES, Parts
+from gvm_core.runs.resume import PARTS_FOLDER
+from gvm_core.runs.shot import Shot
 
 pytest.importorskip("ray", reason="shots over several workers are NOT tested: Ray is not installed")
 
@@ -53,13 +56,13 @@ class Crew:
     """Watches the crew that is hired, by their processes."""
 
     def __init__(self, monkeypatch):
-        self.pids, common_key = [], farm.common_key
+        self.pids, common_key = [], cluster.common_key
 
         def watched(ray, crew):
             self.pids = ray.get([worker.__ray_call__.remote(lambda _: os.getpid()) for worker in crew])
             return common_key(ray, crew)
 
-        monkeypatch.setattr(farm, "common_key", watched)
+        monkeypatch.setattr(cluster, "common_key", watched)
 
     def kill_one_when(self, happened):
         def wait():
@@ -77,7 +80,9 @@ def test_two_workers_one_killed_midway_give_the_frames_of_a_single_run(tmp_path,
     assert matte_shot(Shot(video, alone), recipe.pipeline()) == 7 * FRAMES + 5
     killer = Crew(monkeypatch).kill_one_when(lambda: finished(shared.parent))
     told = []
-    count = matte_shot_with_ray(Shot(video, shared), recipe, lambda frames, _: told.append(frames), workers=2)
+    count = matte_shot_with_ray(
+        Shot(video, shared), recipe, lambda frames, alpha=None, *, resumed=False: told.append(frames), workers=2
+    )
     killer.join(timeout=0)
     assert not killer.is_alive(), "nobody was killed: the run was over before"
     assert count == sum(told) == 7 * FRAMES + 5
@@ -96,7 +101,9 @@ def test_a_stopped_shared_run_goes_on_alone(tmp_path, video, recipe):
         matte_shot_with_ray(Shot(video, shared), recipe, stop, workers=2)
     taken = []
     matte_shot(
-        Shot(video, shared), recipe.pipeline(), lambda frames, alpha: taken.append(frames) if alpha is None else 0
+        Shot(video, shared),
+        recipe.pipeline(),
+        lambda frames, alpha=None, *, resumed=False: taken.append(frames) if resumed else 0,
     )
     assert sum(taken) >= FRAMES
     assert levels(shared) == levels(alone)

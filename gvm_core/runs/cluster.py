@@ -1,6 +1,6 @@
 """One shot over many workers, by Ray: each holds the model and finishes parts, and their caller puts those together.
 
-Whoever does a part, it is the same part (see `shot`), so it does not matter which worker does which, in what order, or
+Whoever does a part, it is the same part (see `matte`), so it does not matter which worker does which, in what order, or
 how often one of them dies. Workers on other machines need this package and the shot's folders under the same paths.
 """
 
@@ -17,14 +17,17 @@ from typing import Any
 
 import torch
 
-from .errors import GVMError, InputError, NoSuchFrameError, optional
-from .host.torch_host import TorchHost, fastest_device, suitable_dtype
-from .media import open_frames
-from .media.parts import FRAMES, Parts
-from .models.weights import load_model
-from .pipeline import MattingPipeline
-from .settings import MatteSettings
-from .shot import Shot, begun, fill, finish, parts_folder, run_key
+from ..errors import GVMError, InputError, NoSuchFrameError, optional
+from ..host.torch_host import TorchHost, fastest_device, suitable_dtype
+from ..media import open_frames
+from ..models.weights import load_model
+from ..pipeline import MattingPipeline
+from ..settings import MatteSettings
+from .matte import Advance, fill, unheard
+from .parts import FRAMES, Parts
+from .resume import begin, parts_folder, run_key
+from .shot import Shot
+from .write import finish
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +38,6 @@ DEATHS = 3
 CPUS_EACH = 4
 WATCH_EVERY, PATIENCE = 1.0, 30.0
 """Seconds."""
-
-Count = Callable[[int, bool], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,18 +109,18 @@ class Worker:
         """Finish what is missing of frames ``first`` to ``last``."""
         parts = Parts(parts_folder(self.shot, key), self.shot.first, self.shot.last)
         for begins, ends in parts.missing(first, last):
-            fill(self.shot, self.pipeline, parts, begins, ends, lambda *_: None)
+            fill(self.shot, self.pipeline, parts, begins, ends, unheard)
 
 
 def matte_shot_with_ray(
-    shot: Shot, recipe: Recipe, advance: Count = lambda *_: None, *, workers: int | None = None, overwrite: bool = False
+    shot: Shot, recipe: Recipe, advance: Advance = unheard, *, workers: int | None = None, overwrite: bool = False
 ) -> int:
     """`matte_shot` over ``workers`` processes of the Ray cluster that is connected to, or of one on this machine.
 
     Args:
         shot: From what to what.
         recipe: How.
-        advance: Called with a number of finished frames, and whether an earlier run finished them.
+        advance: Told of every frame that is finished; without mattes, since others make them.
         workers: How many; None takes one for each card, or on processors one for every four.
         overwrite: Replace what lies under the outputs' names.
 
@@ -140,7 +141,9 @@ def matte_shot_with_ray(
     try:
         with cluster(ray), crew_for(ray, shot, recipe.elsewhere(), workers) as crew:
             key = common_key(ray, crew)
-            with begun(shot, key, lambda frames, _: advance(frames, True), overwrite=overwrite) as parts:
+            with begin(shot, key, overwrite=overwrite) as parts:
+                if done := parts.count():
+                    advance(done, resumed=True)
                 try:
                     hand_out(ray, crew, shot, parts, advance)
                 finally:
@@ -210,7 +213,7 @@ def common_key(ray: Any, crew: list[Any]) -> str:
     return keys.pop()
 
 
-def hand_out(ray: Any, crew: list[Any], shot: Shot, parts: Parts, advance: Count) -> None:
+def hand_out(ray: Any, crew: list[Any], shot: Shot, parts: Parts, advance: Advance) -> None:
     """Have the crew finish all that is missing: the next piece goes to whoever has done the one before."""
     key = parts.folder.name.rpartition("-")[2]
     with open_frames(shot.source, shot.first, shot.last) as reader:
@@ -232,7 +235,7 @@ def hand_out(ray: Any, crew: list[Any], shot: Shot, parts: Parts, advance: Count
             except NoSuchFrameError as error:  # the file's header promised more than there is
                 beyond = error
         if (now := parts.count()) > known:
-            advance(now - known, False)
+            advance(now - known)
             known = now
     if beyond is not None and not parts.end_at(beyond.count):
         raise beyond
