@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .errors import GVMError, InputError
-from .host.torch_host import TorchHost, fastest_device, suitable_dtype
-from .models.weights import ModelConfig, load_model, model_config, released_folder
-from .progress import Progress
-from .settings import MatteSettings
-from .windows import WindowPlan
+from ..errors import GVMError, InputError
+from ..host.torch_host import TorchHost, fastest_device, suitable_dtype
+from ..models.weights import ModelConfig, load_model, model_config, released_folder
+from ..progress import Progress
+from ..settings import MatteSettings
+from ..windows import WindowPlan
 
 if TYPE_CHECKING:
-    from .evaluation.cases import Case
-    from .training.config import Stage
-    from .training.dataset import Source
+    from ..evaluation.cases import Case
+    from ..training.config import Stage
+    from ..training.dataset import Source
 
 DEFAULTS = MatteSettings()
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -206,9 +206,9 @@ def edge(text: str) -> int:
 
 def run_matte(options: argparse.Namespace) -> None:
     """Read, matte and write, one window at a time, or go on where an earlier run was stopped."""
-    from .farm import Recipe, matte_shot_with_ray
-    from .media import open_frames
-    from .shot import Shot, interrupted, matte_shot, refuse_taken
+    from ..farm import Recipe, matte_shot_with_ray
+    from ..media import open_frames
+    from ..shot import Shot, interrupted, matte_shot, refuse_taken
 
     first, last = options.frames
     if options.handles < 0:
@@ -301,7 +301,7 @@ class ProgressLine(Progress):
 
 def run_fetch(options: argparse.Namespace) -> None:
     """Show size and licence, ask, download."""
-    from .models.download import GVM, fetch_release
+    from ..models.download import GVM, fetch_release
 
     print(f"{GVM.repo}: about {GVM.size / 1e9:.1f} GB, to {options.to}\n\n{GVM.notice}\n")
     if not options.yes:
@@ -321,9 +321,9 @@ def show_bytes(done: int, total: int) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Score, print the table, keep the results."""
-    from .evaluation.cases import export
-    from .evaluation.contestants import BASELINES, digest_of, fingerprint, model_contestant, results_contestant
-    from .evaluation.report import evaluate, plot, table
+    from ..evaluation.cases import export
+    from ..evaluation.contestants import BASELINES, digest_of, fingerprint, model_contestant, results_contestant
+    from ..evaluation.report import evaluate, plot, table
 
     if unknown := [name for name in options.baseline if name not in BASELINES]:
         raise InputError(f"there is no baseline {unknown[0]!r}; there are {', '.join(BASELINES)}")
@@ -367,7 +367,7 @@ def split_result(given: str) -> tuple[str, Path]:
 
 def drawn_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
     """The synthetic benchmark, and what it depends on."""
-    from .evaluation.cases import synthetic_cases
+    from ..evaluation.cases import synthetic_cases
 
     tiers = tuple(options.tier or ("easy", "medium"))
     what = {"tiers": list(tiers), "clips": options.clips, "seed": options.seed, "size": options.size}
@@ -377,7 +377,7 @@ def drawn_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, obje
 
 def real_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
     """The benchmark on people, and what it depends on."""
-    from .evaluation.cases import people_cases
+    from ..evaluation.cases import people_cases
 
     numbers = {name: getattr(options, name) for name in ("clips", "views", "seed", "size", "frames")}
     pools = released_folder().parent / "cutouts"
@@ -388,7 +388,7 @@ def real_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, objec
 
 def found_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
     """The cases in a folder, and what they depend on."""
-    from .evaluation.cases import folder_cases
+    from ..evaluation.cases import folder_cases
 
     cases = folder_cases(options.root, options.frames, tuple(options.names) if options.names else None)
     return cases, {"root": str(options.root), "frames": options.frames}
@@ -396,9 +396,9 @@ def found_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, obje
 
 def run_synthesize(options: argparse.Namespace) -> None:
     """Make clips and write their layers as 16-bit PNGs."""
-    from .training.footage import composite_frames, find_subjects, media_in, pair_up
-    from .training.studio.scene import draw_frames
-    from .training.write import write_clip
+    from ..training.footage import composite_frames, find_subjects, media_in, pair_up
+    from ..training.studio.scene import draw_frames
+    from ..training.write import write_clip
 
     if (options.foregrounds is None) != (options.backgrounds is None):
         raise InputError("--foregrounds and --backgrounds go together")
@@ -425,9 +425,9 @@ def run_synthesize(options: argparse.Namespace) -> None:
 
 def run_label(options: argparse.Namespace) -> None:
     """Label clip after clip and write what can be believed."""
-    from .media import open_frames
-    from .training.pairs import media_named
-    from .training.pseudo import Doubt, label_frames, model_labeller, write_labels
+    from ..media import open_frames
+    from ..training.pairs import media_named
+    from ..training.pseudo import Doubt, label_frames, model_labeller, write_labels
 
     doubt, wanted = Doubt(edge=options.edge, least=options.least), options.input
     names = [path.stem for path in wanted]
@@ -456,14 +456,14 @@ def run_label(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """Train what the configuration says, or go on where it stopped."""
-    from .training.config import read_config
-    from .training.dataset import read_photographs
-    from .training.datasets.backgrounds import read_places
-    from .training.datasets.cutouts import read_cutouts
-    from .training.pairs import find_labelled
-    from .training.sources import stage_source
-    from .training.team import assemble
-    from .training.train import Training
+    from ..training.config import read_config
+    from ..training.dataset import read_photographs
+    from ..training.datasets.backgrounds import read_places
+    from ..training.datasets.cutouts import read_cutouts
+    from ..training.pairs import find_labelled
+    from ..training.sources import stage_source
+    from ..training.team import assemble
+    from ..training.train import Training
 
     if options.threads:
         torch.set_num_threads(options.threads)
