@@ -37,9 +37,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Label clip after clip and write what can be believed."""
+    from ..datasets.pairs import media_named
+    from ..datasets.pseudo_labels import Doubt, label_frames, model_labeller, write_labels
     from ..media import open_frames
-    from ..training.pairs import media_named
-    from ..training.pseudo import Doubt, label_frames, model_labeller, write_labels
 
     doubt, wanted = Doubt(edge=options.edge, least=options.least), options.input
     names = [path.stem for path in wanted]

@@ -30,9 +30,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Make clips and write their layers as 16-bit PNGs."""
-    from ..training.footage import composite_frames, find_subjects, media_in, pair_up
-    from ..training.studio.scene import draw_frames
-    from ..training.write import write_clip
+    from ..datasets.footage import composite_frames, find_subjects, media_in, pair_up
+    from ..synthesis.scene import draw_frames
+    from ..synthesis.write import write_clip
 
     if (options.foregrounds is None) != (options.backgrounds is None):
         raise InputError("--foregrounds and --backgrounds go together")

@@ -15,8 +15,8 @@ from .options import PRECISIONS
 from .terminal import ProgressLine
 
 if TYPE_CHECKING:
+    from ..datasets.batch import Source
     from ..training.config import Stage
-    from ..training.dataset import Source
 
 HELP = "train a model, from nothing or from another, or a LoRA"
 
@@ -52,13 +52,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what the configuration says, or go on where it stopped."""
+    from ..datasets.backgrounds import read_places
+    from ..datasets.cutouts import read_cutouts
+    from ..datasets.drawn import read_photographs
+    from ..datasets.pairs import find_labelled
     from ..training.config import read_config
-    from ..training.dataset import read_photographs
-    from ..training.datasets.backgrounds import read_places
-    from ..training.datasets.cutouts import read_cutouts
-    from ..training.pairs import find_labelled
+    from ..training.processes import assemble
     from ..training.sources import stage_source
-    from ..training.team import assemble
     from ..training.train import Training
 
     if options.threads:

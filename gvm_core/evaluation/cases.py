@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ..datasets.backgrounds import read_places
+from ..datasets.cutouts import find_subjects_with_mattes, read_cutouts
+from ..datasets.pairs import FRAMES_NAMES, TRUTH_NAMES, find_labelled
+from ..datasets.people import PeopleSource
 from ..errors import InputError
 from ..media.sequence import SequenceWriter
-from ..training.datasets.backgrounds import read_places
-from ..training.datasets.cutouts import find_subjects_with_mattes, read_cutouts
-from ..training.datasets.people import PeopleSource
-from ..training.degrade import Degradation
-from ..training.pairs import FRAMES_NAMES, TRUTH_NAMES, find_labelled
-from ..training.studio.scene import TIERS, Scene
+from ..synthesis.degrade import Degradation
+from ..synthesis.scene import TIERS, Scene
 
 FIRST_SEED = 2_000_000
 """Evaluation draws its clips at and above this seed; training stays below it."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..datasets.pairs import media_named
 from ..errors import InputError, optional
 from ..frames import Clip
 from ..host.base import Host
@@ -20,8 +21,7 @@ from ..media import open_frames
 from ..models.weights import load_model, model_folder
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
-from ..training.pairs import media_named
-from ..training.studio.backdrop import blur
+from ..synthesis.backdrop import blur
 from ..windows import WindowPlan
 
 WALKER_EDGE = 128

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..datasets.drawn import Clips
 from ..errors import InputError
-from .dataset import Clips
 
 CONFIGS = Path(__file__).with_name("configs")
 NETWORKS = ("vae", "unet")

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.arrays import write_arrays
+from ..datasets.batch import Batch, Source
 from ..models.vae import TemporalVAE
 from ..progress import Progress
 from .config import Stage
-from .dataset import Batch, Source
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class EncodedClips:
             for number, first in enumerate(missing):
                 batch = waiting.pop().result()
                 waiting = [ahead.submit(composed, later) for later in missing[number + 1 : number + 2]]
-                keep(paths[first], self.encoded(batch))
+                write_arrays(paths[first], self.encoded(batch))
                 progress.count(len(batch.images))
                 log.info("encoding clips of %d frames at %d px: %s", self.frames, size, progress)
         loaded = [dict(np.load(path)) for path in paths.values()]
@@ -130,10 +131,3 @@ class EncodedClips:
             torch.from_numpy(parts[name][picked]).float() / (1 if name in LATENTS else 255)
             for name in EncodedBatch._fields
         ))  # fmt: skip
-
-
-def keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write ``arrays`` to ``path``, whole or not at all."""
-    part = path.with_suffix(".part.npz")
-    np.savez(part, allow_pickle=False, **arrays)
-    part.replace(path)

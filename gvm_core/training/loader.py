@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ..datasets.batch import Source
 from .config import Stage
-from .dataset import Source
 
 
 class Draw(NamedTuple):

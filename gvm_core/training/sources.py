@@ -8,15 +8,16 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..datasets.backgrounds import Places
+from ..datasets.batch import Mixture, Source
+from ..datasets.chimeras import read_chimeras
+from ..datasets.cutouts import Cutout
+from ..datasets.drawn import ClipPool, drawn_layers
+from ..datasets.labelled import LabelledSource
+from ..datasets.pairs import LabelledClip
+from ..datasets.people import PeopleSource
 from ..errors import InputError
 from .config import Stage
-from .dataset import ClipPool, Source, drawn_layers
-from .datasets.backgrounds import Places
-from .datasets.chimeras import read_chimeras
-from .datasets.cutouts import Cutout
-from .datasets.people import PeopleSource
-from .labelled import LabelledSource, Mixture
-from .pairs import LabelledClip
 
 HOW = {
     "people": "name folders of subjects with --subjects and of backgrounds with --backgrounds",

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..datasets.batch import Batch, Source
 from ..host.base import Network
 from ..post.guided import refined
 from ..sampling import LAST_TIMESTEP
 from .config import Stage, TrainingConfig
-from .dataset import Batch, Source
 from .encoded import EncodedBatch, EncodedClips, encode_batch
 from .layers import is_temporal
 from .loader import Draw, Draws, draw_ahead
@@ -32,8 +32,8 @@ from .lora import LORA_FILE, add_lora, bare_state, set_weights, take_out_lora, w
 from .losses import Parts, autoencoder_losses, latent_loss, matte_losses
 from .output import sample_sheet, write_model
 from .precision import TrainingLayers
+from .processes import Team
 from .start import lora_beside, starting_networks
-from .team import Team
 
 log = logging.getLogger(__name__)
 

@@ -16,23 +16,24 @@ from safetensors.torch import load_file, save_file
 from support import SAME, TINY_UNET, TINY_VAE, moving_clip, our_networks, stock_networks, write_tiny_model
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
+from gvm_core.datasets.batch import Batch, Mixture
+from gvm_core.datasets.drawn import ClipPool, Clips, draw_layers
+from gvm_core.datasets.labelled import LabelledSource
+from gvm_core.datasets.pairs import find_labelled
 from gvm_core.errors import InputError, ModelError
 from gvm_core.models.lora import read_lora
 from gvm_core.models.vae import TemporalVAE
+from gvm_core.synthesis.scene import Frame
+from gvm_core.synthesis.write import write_clip
 from gvm_core.training import train
 from gvm_core.training.config import Stage, TrainingConfig, bundled_configs, read_config
-from gvm_core.training.dataset import Batch, ClipPool, Clips, draw_layers
 from gvm_core.training.encoded import EncodedClips, encode_batch
-from gvm_core.training.labelled import LabelledSource, Mixture
 from gvm_core.training.layers import begin_still, is_temporal
 from gvm_core.training.loader import Draws, draw_ahead
 from gvm_core.training.lora import write_lora
 from gvm_core.training.losses import gradient_loss, laplacian_loss, latent_loss, matte_losses
-from gvm_core.training.pairs import find_labelled
 from gvm_core.training.start import starting_networks
-from gvm_core.training.studio.scene import Frame
 from gvm_core.training.train import Training
-from gvm_core.training.write import write_clip
 
 
 @pytest.fixture(scope="module")
@@ -405,8 +406,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from gvm_core.training.config import Stage, TrainingConfig
-from gvm_core.training.dataset import ClipPool
-from gvm_core.training.team import assemble
+from gvm_core.datasets.drawn import ClipPool
+from gvm_core.training.processes import assemble
 from gvm_core.training.train import Training
 
 folder, layers, networks = Path(sys.argv[1]), np.load(sys.argv[2]), json.loads(sys.argv[3])

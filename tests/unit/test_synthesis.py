@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from gvm_core.training.degrade import Degradation
-from gvm_core.training.studio.canvas import Canvas, splat
-from gvm_core.training.studio.scene import TIERS, Scene, draw_frames
+from gvm_core.synthesis.canvas import Canvas, splat
+from gvm_core.synthesis.degrade import Degradation
+from gvm_core.synthesis.scene import TIERS, Scene, draw_frames
 
 LAYERS = ("image", "alpha", "foreground", "background")
 

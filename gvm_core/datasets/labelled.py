@@ -1,4 +1,4 @@
-"""Clips with mattes from folders, cut and flipped anew for every batch; and a mixture of such sources."""
+"""Batches from folders of clips with mattes, cut and flipped anew for every batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from .dataset import Batch, Source
-from .degrade import Degradation
+from ..synthesis.degrade import Degradation
+from .batch import Batch
 from .pairs import LabelledClip
 
 KEPT = 2 * 1024**3  # bytes of frames held in memory
@@ -77,29 +77,3 @@ class LabelledSource:
         while self.bytes > KEPT and len(self.held) > 1:
             self.bytes -= self.held.popitem(last=False)[1].numel()
         return held
-
-
-class Mixture:
-    """Batches of which each clip comes from one of two sources.
-
-    Args:
-        first: A source.
-        second: Another.
-        share: How many of the clips come from the first.
-    """
-
-    def __init__(self, first: Source, second: Source, share: float = 0.5) -> None:
-        self.first, self.second, self.share = first, second, share
-
-    def batch(self, count: int, size: int, frames: int, random: np.random.Generator) -> Batch:
-        """``count`` clips."""
-        firsts = int(random.binomial(count, self.share))
-        parts = [
-            source.batch(number, size, frames, random)
-            for source, number in ((self.first, firsts), (self.second, count - firsts))
-            if number
-        ]
-        images, alpha, confidence = (
-            torch.cat([getattr(part, name) for part in parts]) for name in ("images", "alpha", "confidence")
-        )
-        return Batch(images, alpha, confidence)

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import InputError
-from ..dataset import Batch
-from ..degrade import Degradation
-from ..studio.backdrop import blur
+from ..errors import InputError
+from ..synthesis.backdrop import blur
+from ..synthesis.degrade import Degradation
 from .backgrounds import Places
+from .batch import Batch
 from .cutouts import Cutout, clear_borders
 from .placing import Placing, grids, place
 from .sway import FPS, Sway

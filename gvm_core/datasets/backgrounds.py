@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import InputError
-from ...media.sequence import PICTURES, natural, read_picture
+from ..errors import InputError
+from ..media.sequence import PICTURES, natural, read_picture
 from .panorama import Panorama, camera_directions, read_panorama
 from .sway import Sway
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError, optional
-from ..encoded import keep
-from ..pairs import LabelledClip, find_labelled
+from ..errors import InputError, optional
+from .arrays import write_arrays
 from .backgrounds import SHORT_EDGE, kept
+from .pairs import LabelledClip, find_labelled
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def keep_cutouts(part: list[tuple[LabelledClip, bool]], path: Path) -> int:
     """Cut out the subjects of ``part`` and write them to ``path``; their number."""
     torch.set_num_threads(1)
     layers = {f"{number:04}": cut_out(clip, own) for number, (clip, own) in enumerate(part)}
-    keep(path, layers)
+    write_arrays(path, layers)
     return len(part)
 
 

@@ -17,7 +17,7 @@ from ..media import MEDIA_SUFFIXES, open_frames
 from ..media.sequence import PICTURES, natural, pictures_in
 from ..media.video import CODECS
 from ..post.composite import over, unpremultiply
-from .studio.scene import Frame
+from ..synthesis.scene import Frame
 
 FOREGROUND_NAMES = ("fgr", "foreground", "foregrounds", "fg")
 ALPHA_NAMES = ("pha", "alpha", "alphas", "matte", "mattes")

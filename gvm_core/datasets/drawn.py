@@ -9,7 +9,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..media.sequence import pictures_in, read_picture
-from .degrade import Degradation
-from .studio.scene import TIERS, Scene
+from ..synthesis.degrade import Degradation
+from ..synthesis.scene import TIERS, Scene
+from .batch import Batch
 
 log = logging.getLogger(__name__)
 
@@ -57,32 +57,6 @@ class Clips:
         """The tier of clip ``number``."""
         random = np.random.default_rng([self.first_seed + number, 1])
         return str(random.choice(TIERS, p=np.array(self.tiers) / sum(self.tiers)))
-
-
-class Batch(NamedTuple):
-    """Clips to learn from.
-
-    Attributes:
-        images: ``[B, T, 3, H, W]``, sRGB 0..1.
-        alpha: ``[B, T, 1, H, W]``, 0..1.
-        confidence: The same shape: 1 where alpha is known, 0 where it is not.
-    """
-
-    images: Tensor
-    alpha: Tensor
-    confidence: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on ``device``."""
-        return Batch(*(part.to(device, non_blocking=True) for part in self))
-
-
-class Source(Protocol):
-    """Where batches come from."""
-
-    def batch(self, count: int, size: int, frames: int, random: np.random.Generator) -> Any:
-        """``count`` square clips of ``size`` pixels and ``frames`` frames, decided by ``random`` alone."""
-        ...
 
 
 class ClipPool:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import MediaError
-from ...media.sequence import read_picture
-from ...post.color import linear_to_srgb, srgb_to_linear
+from ..errors import MediaError
+from ..media.sequence import read_picture
+from ..post.color import linear_to_srgb, srgb_to_linear
 
 BRIGHTEST = 24.0
 """Light is held up to so many times the panorama's typical one: lamps and the sun stay white in any exposure."""

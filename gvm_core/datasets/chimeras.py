@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..encoded import keep
-from ..studio.canvas import TABLE, Canvas, Limb
-from ..studio.figure import Person, some_shot
-from ..studio.motion import Swing
-from ..studio.surface import Cloth, Light, some_light
+from ..synthesis.canvas import TABLE, Canvas, Limb
+from ..synthesis.figure import Person, some_shot
+from ..synthesis.motion import Swing
+from ..synthesis.surface import Cloth, Light, some_light
+from .arrays import write_arrays
 from .cutouts import Cutout, cutout
 from .sway import FPS
 
@@ -235,5 +235,5 @@ def keep_chimeras(path: Path, first: int, heads: list[Head], pictures: list[list
     drawn = {}
     for number, (head, cloth) in enumerate(zip(heads, pictures, strict=True)):
         drawn[f"{number:04}"] = draw_chimera(first + number, head, tuple(torch.from_numpy(each) for each in cloth))
-    keep(path, drawn)
+    write_arrays(path, drawn)
     return len(heads)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..media.sequence import SequenceWriter
 from .degrade import Degradation
-from .studio.scene import Frame
+from .scene import Frame
 
 LAYERS = {"com": "image", "pha": "alpha", "fgr": "foreground", "bgr": "background"}
 """The folder each layer goes to."""
