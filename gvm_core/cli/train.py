@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     from ..datasets.drawn import read_photographs
     from ..datasets.pairs import find_labelled
     from ..training.config import read_config
-    from ..training.processes import assemble
+    from ..training.processes import join_processes
     from ..training.sources import stage_source
     from ..training.train import Training
 
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
         source,
         options.seed,
         PRECISIONS[options.precision],
-        assemble(options.device),
+        join_processes(options.device),
         show,
         options.workers,
     )

@@ -131,11 +131,11 @@ def read_places(paths: list[Path]) -> Places:
             raise InputError(f"{path} holds no picture and no panorama (.hdr) for a background")
         around = [file for file in flats if "panoramas" in file.parts]
         panoramas += [read_panorama(file) for file in (*lights, *around)]
-        pictures += [kept(read_picture(file)[:3]) for file in flats if file not in around]
+        pictures += [as_bytes(read_picture(file)[:3]) for file in flats if file not in around]
     return Places(tuple(panoramas), tuple(pictures))
 
 
-def kept(picture: Tensor) -> Tensor:
+def as_bytes(picture: Tensor) -> Tensor:
     """A picture or the layers of one, ``[C, H, W]`` in 0..1, as bytes, no larger than needed."""
     scale = SHORT_EDGE / min(picture.shape[-2:])
     if scale < 1:

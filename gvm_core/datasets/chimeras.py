@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..synthesis.canvas import TABLE, Canvas, Limb
-from ..synthesis.figure import Person, some_shot
+from ..synthesis.figure import Person, random_shot
 from ..synthesis.motion import Swing
-from ..synthesis.surface import Cloth, Light, some_light
+from ..synthesis.surface import Cloth, Light, random_light
 from .arrays import write_arrays
 from .cutouts import Cutout, cutout
 from .sway import FPS
@@ -124,7 +124,7 @@ class Chimera(Person):
     """
 
     def __init__(self, random: Generator, head: Head, pictures: tuple[Tensor, ...]) -> None:
-        shot = some_shot(random, 1.0, str(random.choice(["far", "middle"], p=[0.6, 0.4])))
+        shot = random_shot(random, 1.0, str(random.choice(["far", "middle"], p=[0.6, 0.4])))
         super().__init__(random, shot, float(random.uniform(0.4, 1.8)), 1, 0.0)
         self.own = head
         self.bias = float(random.uniform(0.9, 1.12))
@@ -170,7 +170,7 @@ class Chimera(Person):
 def draw_chimera(seed: int, head: Head, pictures: tuple[Tensor, ...]) -> np.ndarray:
     """A chimera as it moves, as the layers of a `Cutout`, ``[T, 4, H, W]`` bytes."""
     random = np.random.default_rng([seed, 3])
-    person, light = Chimera(random, head, pictures), some_light(random)
+    person, light = Chimera(random, head, pictures), random_light(random)
     exposure, frames = float(np.exp(random.normal(0.1, 0.15))), []
     for index in range(FRAMES):
         canvas = Canvas((SIZE, SIZE))
@@ -207,7 +207,9 @@ def read_chimeras(
         log.info("drawing %d chimeras with %d heads", count, len(heads))
         done = count - TOGETHER * len(missing)
         with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as workers:
-            jobs = [workers.submit(keep_chimeras, paths[first], *chosen(first, heads, pictures)) for first in missing]
+            jobs = [
+                workers.submit(write_chimeras, paths[first], *ingredients(first, heads, pictures)) for first in missing
+            ]
             for job in jobs:
                 done += job.result()
                 if progress:
@@ -219,7 +221,7 @@ def read_chimeras(
     return [each for each in found if each is not None][:count]
 
 
-def chosen(
+def ingredients(
     first: int, heads: list[Head], pictures: tuple[Tensor, ...]
 ) -> tuple[int, list[Head], list[list[np.ndarray]]]:
     """What the chimeras of one file are made of: its first seed, their heads and some cloth for each."""
@@ -229,7 +231,7 @@ def chosen(
     return first, own, cloth
 
 
-def keep_chimeras(path: Path, first: int, heads: list[Head], pictures: list[list[np.ndarray]]) -> int:
+def write_chimeras(path: Path, first: int, heads: list[Head], pictures: list[list[np.ndarray]]) -> int:
     """Draw the chimeras of one file and write them; their number."""
     torch.set_num_threads(1)
     drawn = {}

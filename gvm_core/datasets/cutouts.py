@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import InputError, optional
 from .arrays import write_arrays
-from .backgrounds import SHORT_EDGE, kept
+from .backgrounds import SHORT_EDGE, as_bytes
 from .pairs import LabelledClip, find_labelled
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def find_subjects_with_mattes(folder: Path) -> list[tuple[LabelledClip, bool]]:
         raise InputError(f"there is no folder {folder}")
     if any(path.is_dir() for path in folder.rglob("fgr")):
         clips = find_labelled(folder, ("fgr", "pha"))
-        return [(each, True) for clip in clips for each in ([clip] if is_clip(clip) else stills(clip))]
+        return [(each, True) for clip in clips for each in ([clip] if is_clip(clip) else single_frames(clip))]
     return [(clip, False) for clip in find_labelled(folder)]
 
 
@@ -88,7 +88,7 @@ def is_clip(clip: LabelledClip) -> bool:
     return all(path.stem.isdigit() for path in clip.frames)
 
 
-def stills(clip: LabelledClip) -> list[LabelledClip]:
+def single_frames(clip: LabelledClip) -> list[LabelledClip]:
     """Each picture of ``clip`` by itself."""
     return [
         LabelledClip(f"{clip.name}/{frame.stem}", clip.group, (frame,), (matte,))
@@ -110,7 +110,7 @@ def read_cutouts(folders: list[Path], pools: Path, progress: Callable[[int, int]
     """
     found = [each for folder in folders for each in find_subjects_with_mattes(folder)]
     parts = [found[first : first + TOGETHER] for first in range(0, len(found), TOGETHER)]
-    paths = [pools / f"cutouts_{names_of(part):08x}.npz" for part in parts]
+    paths = [pools / f"cutouts_{digest_of(part):08x}.npz" for part in parts]
     missing = [(part, path) for part, path in zip(parts, paths, strict=True) if not path.exists()]
     if missing:
         pools.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def read_cutouts(folders: list[Path], pools: Path, progress: Callable[[int, int]
         done = len(found) - sum(len(part) for part, _ in missing)
         log.info("cutting out %d of %d subjects", len(found) - done, len(found))
         with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as workers:  # numba does not survive a fork
-            for count in workers.map(keep_cutouts, *zip(*missing, strict=True)):
+            for count in workers.map(write_cutouts, *zip(*missing, strict=True)):
                 done += count
                 if progress:
                     progress(done, len(found))
@@ -130,7 +130,7 @@ def read_cutouts(folders: list[Path], pools: Path, progress: Callable[[int, int]
     return [each for each in cutouts if each is not None]
 
 
-def names_of(part: list[tuple[LabelledClip, bool]]) -> int:
+def digest_of(part: list[tuple[LabelledClip, bool]]) -> int:
     """Differs where the pictures of ``part`` do: their paths, sizes and dates."""
     value = zlib.crc32(f"{SHORT_EDGE}".encode())
     for clip, own in part:
@@ -140,7 +140,7 @@ def names_of(part: list[tuple[LabelledClip, bool]]) -> int:
     return value
 
 
-def keep_cutouts(part: list[tuple[LabelledClip, bool]], path: Path) -> int:
+def write_cutouts(part: list[tuple[LabelledClip, bool]], path: Path) -> int:
     """Cut out the subjects of ``part`` and write them to ``path``; their number."""
     torch.set_num_threads(1)
     layers = {f"{number:04}": cut_out(clip, own) for number, (clip, own) in enumerate(part)}
@@ -154,7 +154,7 @@ def cut_out(clip: LabelledClip, own: bool) -> np.ndarray:
     for picture, alpha in clip:
         picture, alpha = picture[:3].clamp(0, 1), alpha.clamp(0, 1)
         colour = picture if own else foreground_colours(picture, alpha)
-        frames.append(kept(torch.cat([colour * alpha, alpha])))
+        frames.append(as_bytes(torch.cat([colour * alpha, alpha])))
     return torch.stack(frames).numpy()
 
 

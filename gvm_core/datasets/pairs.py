@@ -14,7 +14,7 @@ from ..media.sequence import natural, pictures_in, read_picture
 
 FRAMES_NAMES = ("com", "original_image", "blurred_image", "original", "images", "image", "frames", "rgb", "input")
 TRUTH_NAMES = ("pha", "alphas", "alpha", "mask", "masks", "matte", "gt", "truth")
-STILL_NAMES = ("original_image", "blurred_image", "original")
+PICTURE_NAMES = ("original_image", "blurred_image", "original")
 CONFIDENCE = "conf"
 
 
@@ -91,12 +91,12 @@ def clips_in(root: Path, folder: Path, pictures: Path, mattes: Path) -> list[Lab
     clips = sorted((path for path in pictures.iterdir() if path.is_dir()), key=natural)
     if clips:
         return [pair(f"{group}/{clip.name}", group, clip, mattes / clip.name) for clip in clips]
-    if pictures.name in STILL_NAMES:
+    if pictures.name in PICTURE_NAMES:
         by_stem = {path.stem: path for path in mattes.iterdir()}
-        stills = pictures_in(pictures)
-        if missing := [still.name for still in stills if still.stem not in by_stem]:
+        files = pictures_in(pictures)
+        if missing := [file.name for file in files if file.stem not in by_stem]:
             raise InputError(f"{mattes} holds no matte for {missing[0]} ({len(missing)} missing)")
-        return [LabelledClip(f"{group}/{still.stem}", group, (still,), (by_stem[still.stem],)) for still in stills]
+        return [LabelledClip(f"{group}/{file.stem}", group, (file,), (by_stem[file.stem],)) for file in files]
     parent = folder.parent.relative_to(root).as_posix() if folder != root else "all"
     return [pair(name if name != "." else folder.name, "all" if parent == "." else parent, pictures, mattes)]
 

@@ -75,8 +75,8 @@ class PeopleSource:
             raise InputError("subjects need backgrounds: name a folder of pictures or panoramas with --backgrounds")
         self.cutouts, self.places, self.degrade, self.nobody = cutouts, places, degrade, nobody
         self.chimeras = chimeras or []
-        self.long = [each for each in cutouts if len(each.layers) > 1]
-        self.still = [each for each in cutouts if len(each.layers) == 1]
+        self.clips = [each for each in cutouts if len(each.layers) > 1]
+        self.pictures = [each for each in cutouts if len(each.layers) == 1]
 
     def batch(self, count: int, size: int, frames: int, random: np.random.Generator) -> Batch:
         """``count`` clips of ``frames`` frames."""
@@ -103,7 +103,7 @@ class PeopleSource:
                 front, cover = self.person(size, times, shake, random)
                 colour, alpha = front + colour * (1 - cover), cover + alpha * (1 - cover)
             if random.uniform() < 0.12:
-                background = alike(colour, alpha, background, random)
+                background = in_the_colours_of(colour, alpha, background, random)
         light = Sway(random, 1, float(random.choice([0, random.uniform(0, 0.2)])), 2).at(times).exp()[..., None, None]
         colour = (colour * light).minimum(alpha)
         background = (background * light).clamp(0, 1)
@@ -112,7 +112,7 @@ class PeopleSource:
 
     def person(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Colour ``[T, 3, size, size]``, premultiplied, and alpha of somebody who moves."""
-        among = self.long if self.long and (not self.still or random.uniform() < MOVING) else self.still
+        among = self.clips if self.clips and (not self.pictures or random.uniform() < MOVING) else self.pictures
         if self.chimeras and random.uniform() < CHIMERAS:
             among = self.chimeras
         cut = among[random.integers(len(among))]
@@ -120,7 +120,7 @@ class PeopleSource:
         placing = place(cut, times, shake, lively, random)
         first = int(random.integers(max(len(cut.layers) - len(times), 0) + 1))
         layers = torch.from_numpy(cut.layers[first : first + len(times), :, : placing.rows].copy()).float() / 255
-        layers = developed(layers, random)
+        layers = relit(layers, random)
         shape = (layers.shape[-2], layers.shape[-1])
         scale = size / (2 * float(placing.half.mean()))
         if scale < 0.8:
@@ -130,7 +130,7 @@ class PeopleSource:
         layers = layers[[min(index, len(layers) - 1) for index in range(len(times))]]
         grid = grids(placing, size, shape) + bend(size, times, placing, shape, random)
         seen = torch.zeros(len(times), 4, size, size)
-        ways = smears(placing, shape, random)
+        ways = motion_blur_offsets(placing, shape, random)
         for way in ways:
             seen += F.grid_sample(layers, grid + way, padding_mode="border", align_corners=False) / len(ways)
         if random.uniform() < 0.35:
@@ -141,7 +141,7 @@ class PeopleSource:
         return seen[:, :3].clamp(min=0).minimum(alpha), alpha
 
 
-def developed(layers: Tensor, random: np.random.Generator) -> Tensor:
+def relit(layers: Tensor, random: np.random.Generator) -> Tensor:
     """Layers ``[T, 4, H, W]`` of a subject in other light: brightness, contrast, saturation and cast."""
     if random.uniform() < 0.15:
         return layers
@@ -162,7 +162,7 @@ def bend(size: int, times: Tensor, placing: Placing, shape: tuple[int, int], ran
     return field * float(placing.half.mean()) * (2 / torch.tensor([shape[1], shape[0]]))
 
 
-def smears(placing: Placing, shape: tuple[int, int], random: np.random.Generator) -> list[Tensor | float]:
+def motion_blur_offsets(placing: Placing, shape: tuple[int, int], random: np.random.Generator) -> list[Tensor | float]:
     """Where else a pixel looks while the shutter is open, in units of `grids`."""
     if random.uniform() >= 0.2:
         return [0.0]
@@ -171,7 +171,7 @@ def smears(placing: Placing, shape: tuple[int, int], random: np.random.Generator
     return [way * share for share in (-0.5, -0.17, 0.17, 0.5)]
 
 
-def alike(colour: Tensor, alpha: Tensor, background: Tensor, random: np.random.Generator) -> Tensor:
+def in_the_colours_of(colour: Tensor, alpha: Tensor, background: Tensor, random: np.random.Generator) -> Tensor:
     """``background`` in the colours of the people, so that colour does not tell them apart."""
     own = colour.sum(dim=(0, 2, 3)) / alpha.sum().clamp(min=1)
     shift = (own - background.mean(dim=(0, 2, 3)))[:, None, None] * float(random.uniform(0.5, 1))

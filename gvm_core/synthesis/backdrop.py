@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .canvas import splat
-from .surface import linear, noise, soft_step, some_colour
+from .surface import linear, noise, random_colour, soft_step
 
 Generator = np.random.Generator
 MARGIN = 1.5
@@ -97,7 +97,7 @@ class Backdrop:
         """Some colour, from the palette if there is one."""
         if self.palette is not None and random.uniform() < 0.8:
             return linear(self.palette[random.integers(len(self.palette))] + random.normal(0, 0.03, 3))
-        return linear(some_colour(random))
+        return linear(random_colour(random))
 
     def lay(self, inside: Tensor, colour: Tensor) -> None:
         """Put ``colour`` where ``inside`` ``[H, W]`` says, by its share."""

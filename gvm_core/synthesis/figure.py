@@ -15,7 +15,7 @@ from torch import Tensor
 from .canvas import TABLE, Canvas, Limb
 from .hair import Hair
 from .motion import Stride, Swing
-from .surface import Cloth, Light, some_colour
+from .surface import Cloth, Light, random_colour
 
 Generator = np.random.Generator
 SKINS = [[0.98, 0.85, 0.76], [0.93, 0.76, 0.64], [0.85, 0.65, 0.50], [0.72, 0.51, 0.37], [0.55, 0.37, 0.26],
@@ -41,7 +41,7 @@ class Shot:
     head: tuple[float, float]
 
 
-def some_shot(random: Generator, aspect: float, distance: str) -> Shot:
+def random_shot(random: Generator, aspect: float, distance: str) -> Shot:
     """A place in the frame: ``"far"`` shows all of a person, ``"middle"`` the upper half, ``"close"`` head and chest."""
     low, high = {"far": (0.62, 0.95), "middle": (1.2, 1.9), "close": (2.0, 3.3)}[distance]
     scale = float(random.uniform(low, high))
@@ -97,7 +97,7 @@ class Person:
         b = self.build
 
         def cloth(pattern: float, folds: float = 0.7) -> Cloth:
-            colour = some_colour(random) if palette is None else palette[random.integers(len(palette))]
+            colour = random_colour(random) if palette is None else palette[random.integers(len(palette))]
             if random.uniform() < 0.35:
                 colour = np.full(3, random.choice([0.06, 0.12, 0.5, 0.85, 0.95])) + random.normal(0, 0.02, 3)
             return Cloth(random, np.clip(colour, 0.02, 0.98), pattern, folds, float(random.choice([0.01, 0.05, 0.3])))

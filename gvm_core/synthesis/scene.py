@@ -15,9 +15,9 @@ from torch import Tensor
 
 from .backdrop import Backdrop, blur
 from .canvas import Canvas
-from .figure import Person, some_shot
+from .figure import Person, random_shot
 from .motion import Camera
-from .surface import some_colour, some_light
+from .surface import random_colour, random_light
 
 Generator = np.random.Generator
 FPS = 24.0
@@ -91,8 +91,8 @@ class Scene:
         kind = TIER[tier]
         self.size = size
         aspect = size[1] / size[0]
-        shared = np.stack([some_colour(random) for _ in range(3)]) if random.uniform() < kind.alike else None
-        self.light = some_light(random)
+        shared = np.stack([random_colour(random) for _ in range(3)]) if random.uniform() < kind.alike else None
+        self.light = random_light(random)
         self.camera = Camera(random, kind.travel * random.uniform(), float(random.choice([0, random.uniform(0, 0.02)])))
         clutter, soft = kind.clutter * random.uniform(0.3, 1), float(random.choice([0.0, random.uniform(0.001, 0.02)]))
         lookalikes, passers = (int(random.integers(0, most + 1)) for most in (kind.lookalikes, kind.passers))
@@ -101,7 +101,7 @@ class Scene:
         wind = kind.wind * float(random.choice([0.1, random.uniform()]))
         strands = int(random.integers(700, 1800))
         self.people = [
-            Person(random, some_shot(random, aspect, distance), random.uniform(*kind.lively), strands, wind, shared)
+            Person(random, random_shot(random, aspect, distance), random.uniform(*kind.lively), strands, wind, shared)
             for _ in range(1 + (random.uniform() < kind.second))
         ]
         self.people.sort(key=lambda person: person.shot.scale)  # the nearest last

@@ -46,7 +46,7 @@ def read(texture: Tensor, u: Tensor, v: Tensor) -> Tensor:
     return texture[rows, columns]
 
 
-def some_colour(random: Generator) -> np.ndarray:
+def random_colour(random: Generator) -> np.ndarray:
     """An sRGB colour as things have them: any brightness, seldom garish."""
     grey = random.uniform(0.04, 0.96)
     garish = random.beta(1.2, 2.5)
@@ -84,7 +84,7 @@ class Light:
         return light, gloss
 
 
-def some_light(random: Generator) -> Light:
+def random_light(random: Generator) -> Light:
     """Daylight, a window, a lamp: any light a person may stand in."""
     angle, height = random.uniform(-1.3, 1.3), random.uniform(-1.0, 0.1)
     direction = np.array([height, math.sin(angle), random.uniform(0.2, 1.0) * math.cos(angle)])

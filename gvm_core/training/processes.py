@@ -1,4 +1,4 @@
-"""The processes that train together: one alone, or as many as ``accelerate launch`` started."""
+"""The processes of one training: a single one, or those that ``accelerate launch`` started."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from torch import nn
 from ..errors import optional
 
 
-class Team:
-    """This process alone, on one device.
+class Processes:
+    """A training in this process alone, on one device.
 
     Attributes:
         device: Where to compute.
-        member: The number of this process.
-        leads: Whether this process writes files.
+        index: The number of this process.
+        is_main: Whether this is the one process that writes files.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.member = 0
-        self.leads = True
+        self.index = 0
+        self.is_main = True
 
-    def leader_first(self) -> AbstractContextManager[None]:
-        """Have the process that writes files go through the ``with`` block before the others do."""
+    def main_first(self) -> AbstractContextManager[None]:
+        """A ``with`` block that the main process runs before the others do."""
         return nullcontext()
 
-    def share_gradients(self, weights: list[nn.Parameter]) -> None:
-        """Give every process the mean of all processes' gradients."""
+    def average_gradients(self, weights: list[nn.Parameter]) -> None:
+        """Replace each process's gradients by their mean over all processes."""
 
 
-class AcceleratedTeam(Team):
+class AcceleratedProcesses(Processes):
     """The processes of ``accelerate launch``. Needs accelerate."""
 
     def __init__(self) -> None:
         self.accelerator: Any = optional("accelerate", "accelerate").Accelerator()
         self.device = self.accelerator.device
-        self.member = self.accelerator.process_index
-        self.leads = self.accelerator.is_main_process
+        self.index = self.accelerator.process_index
+        self.is_main = self.accelerator.is_main_process
 
-    def leader_first(self) -> AbstractContextManager[None]:
-        """Have the process that writes files go through the ``with`` block before the others do."""
+    def main_first(self) -> AbstractContextManager[None]:
+        """A ``with`` block that the main process runs before the others do."""
         return self.accelerator.main_process_first()
 
-    def share_gradients(self, weights: list[nn.Parameter]) -> None:
-        """Give every process the mean of all processes' gradients, in one exchange."""
+    def average_gradients(self, weights: list[nn.Parameter]) -> None:
+        """Replace each process's gradients by their mean over all processes, in one exchange."""
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         flat = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
         for gradient, part in zip(gradients, flat.split([each.numel() for each in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
 
-def assemble(device: str | None = None) -> Team:
-    """The team this process belongs to: ``accelerate``'s if it was started by that, else itself on ``device``."""
+def join_processes(device: str | None = None) -> Processes:
+    """The processes of ``accelerate launch`` if this is one of them, else this process alone on ``device``."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return AcceleratedTeam()
-    return Team(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return AcceleratedProcesses()
+    return Processes(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -1,4 +1,4 @@
-"""Where a stage's clips come from: drawn, composed of people and places, the user's, or several of these."""
+"""Builds the source of a stage's clips: drawn, people before places, the user's own, or a mixture."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stage_source(
         places: The backgrounds for them; drawn ones join them.
 
     Raises:
-        InputError: If there is nothing to learn from, or nothing of what the stage asks for.
+        InputError: If there is nothing to learn from, or a kind of clips that the stage asks for is missing.
     """
     shares = stage.sources
     found: dict[str, Source] = {}
