@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,18 @@ class Training:
         self.processes, self.workers = processes or Processes(), workers
         folder.mkdir(parents=True, exist_ok=True)
         operations = TrainingLayers if self.processes.device.type == "cpu" else nn
-        torch.manual_seed(seed)
-        self.unet, self.vae, self.config = starting_networks(config, operations)
+        with self.own_random_state():
+            torch.manual_seed(seed)
+            self.unet, self.vae, self.config = starting_networks(config, operations)
         only_lora = all(stage.learn == "lora" for stage in config.stages)  # else it is in the model that is written
         self.lora_before = lora_beside(config.start) if only_lora else {}
         for network in (self.unet, self.vae):
             network.to(self.processes.device)
+
+    def own_random_state(self) -> AbstractContextManager[None]:
+        """Within the block, torch's random state is the training's; afterwards it is again what it was."""
+        device = self.processes.device
+        return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
     def run(self) -> Path:
         """Run all stages, going on from the folder's checkpoint if there is one.
@@ -105,6 +112,11 @@ class Training:
         Returns:
             The finished model's folder, or the LoRA file if the last stage learned one.
         """
+        with self.own_random_state():
+            return self.run_stages()
+
+    def run_stages(self) -> Path:
+        """`run` without care for the caller's random state."""
         checkpoint = self.folder / "checkpoint.pt"
         state: dict[str, Any] = {"stage": 0, "step": 0}
         if checkpoint.exists():

@@ -436,3 +436,11 @@ def test_processes_that_train_together_keep_the_same_weights(pool, tmp_path):
     alone = Training(tmp_path / "alone", config(stage(batch=1, steps=3, frames=2)), lambda _: pool)
     alone.run()
     weights = alone.unet.state_dict()
+    assert any(not torch.equal(value, weights[name]) for name, value in first.items())  # the other's batches count
+
+
+def test_a_training_leaves_the_callers_random_state_as_it_was(pool, tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    Training(tmp_path / "out", config(stage(steps=2), stage(learn="lora", steps=2)), lambda _: pool).run()
+    assert torch.equal(torch.get_rng_state(), before)
