@@ -1,4 +1,4 @@
-"""Places to stand in: panoramas in which a camera looks about, pictures that drift by, plain walls."""
+"""Backgrounds without people: panoramas, moving pictures, plain walls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .panorama import Panorama, camera_directions, read_panorama
 from .sway import Sway
 
 SHORT_EDGE = 384
-"""Pictures and cut-outs are kept with a shorter side of so many pixels at most."""
+"""The largest shorter side, in pixels, with which pictures and cut-outs are held."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,9 @@ class Places:
     """Backgrounds without people.
 
     Attributes:
-        panoramas: A camera looks about in these.
+        panoramas: A camera turns and zooms in these.
         pictures: ``[3, H, W]`` bytes, sRGB, of any size.
-        drawn: Clips of a `ClipPool`, ``[N, T, 7, H, W]`` bytes, of which the last three channels serve.
+        drawn: Clips of a `ClipPool`, ``[N, T, 7, H, W]`` bytes, of which the last three channels are used.
     """
 
     panoramas: tuple[Panorama, ...] = ()
@@ -35,13 +35,13 @@ class Places:
     drawn: np.ndarray | None = None
 
     def view(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:
-        """Somewhere, ``[T, 3, size, size]``, sRGB 0..1.
+        """A random background, ``[T, 3, size, size]``, sRGB 0..1.
 
         Args:
             size: Edge of the frames.
             times: ``[T]``, seconds.
-            shake: How the camera trembles, in frames.
-            random: Decides where, and which way the camera goes.
+            shake: The camera's shake, in frame heights.
+            random: Decides the place and the camera's motion.
         """
         kinds = [
             (self.look_about, 0.5 * bool(self.panoramas)),
@@ -70,7 +70,7 @@ class Places:
         return panorama.view(directions, math.exp(random.normal(0, 0.4)))
 
     def drift(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:
-        """A part of a picture that drifts, turns and grows."""
+        """A part of a picture that moves, turns and grows."""
         picture = self.some_picture(random).float() / 255
         height, width = picture.shape[-2:]
         part = min(height, width) * float(np.exp(random.uniform(math.log(0.35), 0)))
@@ -96,14 +96,14 @@ class Places:
         return F.grid_sample(every, grid, padding_mode="reflection", align_corners=False)
 
     def some_picture(self, random: np.random.Generator) -> Tensor:
-        """One of the pictures or of the drawn ones, ``[3, H, W]`` bytes."""
+        """A random picture or frame of a drawn background, ``[3, H, W]`` bytes."""
         if self.drawn is None or (self.pictures and random.uniform() < 0.6):
             return self.pictures[random.integers(len(self.pictures))]
         clip = self.drawn[random.integers(len(self.drawn))]
         return torch.from_numpy(np.array(clip[random.integers(len(clip)), 4:]))
 
     def wall(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:
-        """One colour, or a slope from one to another, which does not move."""
+        """A still wall: one colour, or a gradient between two."""
         del shake
         angle = random.uniform(0, 2 * math.pi)
         at = torch.linspace(-0.7, 0.7, size)
@@ -118,7 +118,7 @@ def read_places(paths: list[Path]) -> Places:
     """Every panorama (``.hdr``, or a picture in a folder called ``panoramas``) and picture under ``paths``.
 
     Raises:
-        InputError: If one of them holds none.
+        InputError: If one of them holds neither.
     """
     panoramas, pictures = [], []
     for path in paths:
@@ -136,7 +136,7 @@ def read_places(paths: list[Path]) -> Places:
 
 
 def as_bytes(picture: Tensor) -> Tensor:
-    """A picture or the layers of one, ``[C, H, W]`` in 0..1, as bytes, no larger than needed."""
+    """A picture or its layers, ``[C, H, W]`` in 0..1, as bytes, scaled down to `SHORT_EDGE`."""
     scale = SHORT_EDGE / min(picture.shape[-2:])
     if scale < 1:
         smaller = [max(round(edge * scale), 1) for edge in picture.shape[-2:]]

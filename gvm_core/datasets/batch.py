@@ -1,4 +1,4 @@
-"""Clips to learn from, what makes them, and a mixture of two sources of them."""
+"""Batches of clips, the protocol of what makes them, and a mixture of two sources."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Clips to learn from.
+    """Clips with alpha.
 
     Attributes:
         images: ``[B, T, 3, H, W]``, sRGB 0..1.
         alpha: ``[B, T, 1, H, W]``, 0..1.
-        confidence: The same shape: 1 where alpha is known, 0 where it is not.
+        confidence: The same shape: 1 where alpha is known, 0 elsewhere.
     """
 
     images: Tensor
@@ -28,10 +28,10 @@ class Batch(NamedTuple):
 
 
 class Source(Protocol):
-    """Where batches come from."""
+    """Makes batches."""
 
     def batch(self, count: int, size: int, frames: int, random: np.random.Generator) -> Any:
-        """``count`` square clips of ``size`` pixels and ``frames`` frames, decided by ``random`` alone."""
+        """``count`` square clips of ``size`` pixels and ``frames`` frames; only ``random`` decides which."""
         ...
 
 
@@ -41,7 +41,7 @@ class Mixture:
     Args:
         first: A source.
         second: Another.
-        share: How many of the clips come from the first.
+        share: Share of clips from the first, on average.
     """
 
     def __init__(self, first: Source, second: Source, share: float = 0.5) -> None:

@@ -1,4 +1,4 @@
-"""Chimeras: heads of portraits on drawn bodies in photographed cloth. Whole people, which portraits do not show."""
+"""Chimeras: photographed heads on drawn bodies, to have whole people where there are only portraits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Generator = np.random.Generator
 SIZE, FRAMES, TOGETHER = 256, 8, 16
 HEIGHT = 0.175
-"""From the top of the hair to the narrowest of the neck, in body heights."""
+"""Distance from the top of the hair to the narrowest part of the neck, in body heights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Head:
 
     Attributes:
         layers: ``[4, h, w]`` bytes as in a `Cutout`, down to the neck.
-        neck: Row and column of the narrowest of the neck.
+        neck: Row and column of the narrowest part of the neck.
         skin: sRGB, 0..1.
     """
 
@@ -50,7 +50,7 @@ class Head:
 
 
 def find_head(cut: Cutout) -> Head | None:
-    """The head of ``cut``, where its outline shows a neck between a head and shoulders; None where hair hides it."""
+    """The head of ``cut``; None if its outline shows no neck between head and shoulders."""
     first, last, _, _ = cut.box
     alpha = cut.layers[0, 3] > 127
     wide = alpha.sum(axis=1).astype(np.float64)
@@ -79,7 +79,7 @@ def find_head(cut: Cutout) -> Head | None:
 
 
 class Photographed(Cloth):
-    """Cloth as a picture shows it.
+    """Cloth with the texture of a picture.
 
     Args:
         random: Decides its part of the picture, and its relief.
@@ -92,7 +92,7 @@ class Photographed(Cloth):
         part = picture[:, height // 2 : height // 2 + height, width // 2 : width // 2 + width]
         small = F.interpolate(part[None].float() / 255, (96, 96), mode="bilinear", antialias=True)[0]
         part = torch.cat([small, small.flip(1)], dim=1)
-        self.texture = torch.cat([part, part.flip(2)], dim=2).square()  # meets itself at its borders
+        self.texture = torch.cat([part, part.flip(2)], dim=2).square()  # repeats without seams
         self.repeats = float(random.uniform(0.8, 2.0))
 
     def surface(self, u: Tensor, v: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Photographed(Cloth):
 
 
 class NoHair:
-    """None is drawn where a photographed head has its own."""
+    """No drawn hair: a photographed head has its own."""
 
     def layers(self, *_: object) -> tuple[tuple, tuple]:
         """Nothing behind the head and nothing before it."""
@@ -119,8 +119,8 @@ class Chimera(Person):
 
     Args:
         random: Decides all of it.
-        head: Whose it is.
-        pictures: Of cloth, ``[3, h, w]`` bytes; none leaves the drawn cloth.
+        head: The photographed head.
+        pictures: Textures of cloth, ``[3, h, w]`` bytes; without any, the cloth is drawn.
     """
 
     def __init__(self, random: Generator, head: Head, pictures: tuple[Tensor, ...]) -> None:
@@ -168,7 +168,7 @@ class Chimera(Person):
 
 
 def draw_chimera(seed: int, head: Head, pictures: tuple[Tensor, ...]) -> np.ndarray:
-    """A chimera as it moves, as the layers of a `Cutout`, ``[T, 4, H, W]`` bytes."""
+    """A chimera in motion, as the layers of a `Cutout`, ``[T, 4, H, W]`` bytes."""
     random = np.random.default_rng([seed, 3])
     person, light = Chimera(random, head, pictures), random_light(random)
     exposure, frames = float(np.exp(random.normal(0.1, 0.15))), []
@@ -187,14 +187,14 @@ def read_chimeras(
     pools: Path,
     progress: Callable[[int], None] | None = None,
 ) -> list[Cutout]:
-    """``count`` chimeras, drawn by all processors at the first asking and read from ``pools`` afterwards.
+    """``count`` chimeras: read from ``pools``, or drawn by all CPU cores the first time.
 
     Args:
         count: How many; fewer if no portrait shows its neck.
-        cutouts: Whose heads serve.
-        pictures: Of cloth, ``[3, h, w]`` bytes.
-        pools: Receives them, some to a file, so that work that was stopped goes on.
-        progress: Called with how many are drawn.
+        cutouts: People whose heads are used.
+        pictures: Textures of cloth, ``[3, h, w]`` bytes.
+        pools: Folder of the drawn ones. Each file has some, so a run that was stopped goes on with what is missing.
+        progress: Called with the number drawn so far.
     """
     heads = [head for head in map(find_head, cutouts) if head is not None]
     if not heads:
@@ -224,7 +224,7 @@ def read_chimeras(
 def ingredients(
     first: int, heads: list[Head], pictures: tuple[Tensor, ...]
 ) -> tuple[int, list[Head], list[list[np.ndarray]]]:
-    """What the chimeras of one file are made of: its first seed, their heads and some cloth for each."""
+    """The first seed of one file's chimeras, their heads, and pictures of cloth for each."""
     random = np.random.default_rng([first, 4])
     own = [heads[random.integers(len(heads))] for _ in range(TOGETHER)]
     cloth = [[pictures[random.integers(len(pictures))].numpy() for _ in range(3 if pictures else 0)] for _ in own]

@@ -1,4 +1,4 @@
-"""Subjects cut out of pictures or clips with mattes: their own colours, without what was behind them."""
+"""Subjects cut out of pictures or clips with mattes, with their own colours and without their background."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .pairs import LabelledClip, find_labelled
 log = logging.getLogger(__name__)
 
 TOGETHER = 32
-"""Cut-outs in one file; those that are finished stay when work is stopped."""
+"""Number of cut-outs in one file."""
 TOUCHING = 0.02
-"""Share of a border that a subject must cover to be cut by it; what it covers of one it does not touch is cleared."""
+"""A border cuts a subject that covers more than this share of it; else the border is cleared."""
 
 BORDERS = (np.s_[:, :, 0, :], np.s_[:, :, -1, :], np.s_[:, :, :, 0], np.s_[:, :, :, -1])
 """Of ``[T, 4, H, W]``: top, bottom, left, right."""
@@ -34,12 +34,12 @@ BORDERS = (np.s_[:, :, 0, :], np.s_[:, :, -1, :], np.s_[:, :, :, 0], np.s_[:, :,
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """One subject, alone or as it moves.
+    """One subject in a single frame or in several.
 
     Attributes:
         layers: ``[T, 4, H, W]`` bytes: colour premultiplied by alpha, sRGB, and alpha.
         cut: Whether the picture's top, bottom, left and right border cut it.
-        box: Where it is: first row, row after its last, first column, column after its last.
+        box: Its bounding box: first row, row after the last, first column, column after the last.
     """
 
     layers: np.ndarray
@@ -48,7 +48,7 @@ class Cutout:
 
 
 def cutout(layers: np.ndarray) -> Cutout | None:
-    """A `Cutout` of ``[T, 4, H, W]`` bytes, which are changed where the subject only brushes a border; None of nobody."""
+    """The `Cutout` of ``[T, 4, H, W]`` bytes, whose borders are cleared in place; None if nobody is in them."""
     alpha = layers[:, 3]
     cut = tuple(bool((layers[border][:, 3] > 127).mean(axis=-1).max() > TOUCHING) for border in BORDERS)
     clear_borders(layers, cut)
@@ -60,7 +60,7 @@ def cutout(layers: np.ndarray) -> Cutout | None:
 
 
 def clear_borders(layers: Any, cut: tuple[bool, ...]) -> None:
-    """Have nothing of ``layers`` ``[T, 4, H, W]`` on those borders that do not cut the subject."""
+    """Set ``layers`` ``[T, 4, H, W]`` to 0 on the borders that do not cut the subject."""
     for border, touching in zip(BORDERS, cut, strict=True):
         if not touching:
             layers[border] = 0
@@ -97,11 +97,11 @@ def single_frames(clip: LabelledClip) -> list[LabelledClip]:
 
 
 def read_cutouts(folders: list[Path], pools: Path, progress: Callable[[int, int], None] | None = None) -> list[Cutout]:
-    """Every subject under ``folders``, cut out by all processors at the first asking and read from ``pools`` afterwards.
+    """Every subject under ``folders``: read from ``pools``, or cut out by all CPU cores the first time.
 
     Args:
         folders: See `find_subjects_with_mattes`.
-        pools: Receives the cut-outs, some to a file, so that work that was stopped goes on.
+        pools: Folder of the cut-outs. Each file has some, so a run that was stopped goes on with what is missing.
         progress: Called with how many are done and how many there are.
 
     Raises:
@@ -131,7 +131,7 @@ def read_cutouts(folders: list[Path], pools: Path, progress: Callable[[int, int]
 
 
 def digest_of(part: list[tuple[LabelledClip, bool]]) -> int:
-    """Differs where the pictures of ``part`` do: their paths, sizes and dates."""
+    """A checksum of the paths, sizes and dates of the pictures of ``part``."""
     value = zlib.crc32(f"{SHORT_EDGE}".encode())
     for clip, own in part:
         for path in (*clip.frames, *clip.mattes):
@@ -149,7 +149,7 @@ def write_cutouts(part: list[tuple[LabelledClip, bool]], path: Path) -> int:
 
 
 def cut_out(clip: LabelledClip, own: bool) -> np.ndarray:
-    """The subject of ``clip``, ``[T, 4, H, W]`` bytes, premultiplied; ``own``: its colours are the subject's already."""
+    """The subject of ``clip``, ``[T, 4, H, W]`` bytes, premultiplied; ``own``: its colours already are the subject's."""
     frames = []
     for picture, alpha in clip:
         picture, alpha = picture[:3].clamp(0, 1), alpha.clamp(0, 1)
@@ -159,10 +159,10 @@ def cut_out(clip: LabelledClip, own: bool) -> np.ndarray:
 
 
 def foreground_colours(picture: Tensor, alpha: Tensor) -> Tensor:
-    """The subject's own colours ``[3, H, W]`` in a picture, also where what is behind it shows through.
+    """The subject's own colours ``[3, H, W]`` in a picture, also where the background shows through.
 
     Multi-level foreground estimation (Germer et al., 2020), as pymatting has it.
     """
     estimate = optional("pymatting", "pymatting").estimate_foreground_ml
-    rows = np.ascontiguousarray(picture.movedim(0, -1).double().numpy())  # it misreads others
+    rows = np.ascontiguousarray(picture.movedim(0, -1).double().numpy())  # other layouts are misread
     return torch.from_numpy(estimate(rows, alpha[0].double().contiguous().numpy())).float().movedim(-1, 0).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""A pool of drawn clips, mixed anew for every batch: any subject may stand before any background."""
+"""Batches from a pool of drawn clips, in which any subject may stand before any background."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 LAYERS = 7  # premultiplied foreground, alpha, background
 KEPT_TOGETHER = 40
-"""Drawn clips between two notes of how many are kept."""
+"""Number of clips after which the count of finished ones is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Clips:
         count: How many.
         size: Height and width in pixels.
         frames: Frames in a clip.
-        every: Frames of a clip lie this many apart: neighbours for learning motion, distant ones for learning people.
+        every: Distance between the frames of a clip: 1 for motion, more for more variety of poses.
         first_seed: Clip ``i`` is drawn from ``first_seed + i``.
         tiers: Shares of easy, medium and hard clips.
     """
@@ -49,7 +49,7 @@ class Clips:
 
     @property
     def name(self) -> str:
-        """What a file of these clips is called."""
+        """The name of the file of these clips."""
         shares = "-".join(f"{share:g}" for share in self.tiers)
         return f"clips_{self.count}x{self.frames}by{self.every}x{self.size}_{self.first_seed}_{shares}.npy"
 
@@ -60,10 +60,10 @@ class Clips:
 
 
 class ClipPool:
-    """Clips in layers, held as bytes, from which batches are composed.
+    """Composes batches from drawn clips, held in layers as bytes.
 
-    Drawing is slow beside training, so each clip is used many times: its subject before another clip's background or a
-    photograph, flipped, cut out, reversed in time, in other light, through another camera.
+    Drawing is slower than training, so each clip is used many times: its subject before the background of another clip
+    or a photograph, flipped, cropped, reversed in time, in other light, with other camera faults.
 
     Args:
         layers: ``[N, T, 7, H, W]`` bytes: premultiplied foreground, alpha, background, sRGB.
@@ -115,7 +115,7 @@ class ClipPool:
 
 
 def cut_out(layers: Tensor, size: int, closest: float, random: np.random.Generator) -> Tensor:
-    """All of ``[T, C, H, W]``, or a random square of at least ``closest`` of its edge, scaled to ``size``."""
+    """All of ``[T, C, H, W]`` or a random square with at least ``closest`` of its edge, scaled to ``size``."""
     edge = layers.shape[-1]
     least = min(max(round(closest * edge), 1), edge)
     part = edge if random.uniform() < 0.5 else int(random.integers(least, edge + 1))
@@ -125,7 +125,7 @@ def cut_out(layers: Tensor, size: int, closest: float, random: np.random.Generat
 
 
 def photograph(pictures: tuple[Tensor, ...], size: int, frames: int, random: np.random.Generator) -> Tensor:
-    """A random cut of a random picture that drifts a little: ``[T, 3, size, size]``."""
+    """A random square of a random picture that moves a little from frame to frame: ``[T, 3, size, size]``."""
     picture = pictures[random.integers(len(pictures))]
     height, width = picture.shape[-2:]
     part = int(random.integers(min(size, height, width), min(height, width) + 1))
@@ -145,9 +145,9 @@ def read_photographs(folder: Path | None) -> tuple[Tensor, ...]:
 
 
 def drawn_layers(folder: Path, clips: Clips, progress: Callable[[int], None] | None = None) -> np.ndarray:
-    """The layers of ``clips``, drawn by all processors at the first asking and read from ``folder`` afterwards.
+    """The layers of ``clips``: read from ``folder``, or drawn there by all CPU cores the first time.
 
-    Drawing that was stopped goes on from the last clips that were noted as kept.
+    If drawing was stopped, it goes on after the last clip that was counted as finished.
     """
     path = folder / clips.name
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Subjects and backgrounds that the user has, put together: exact alpha from keyed or rendered footage."""
+"""The user's own subjects composed over backgrounds: exact alpha from keyed or rendered footage."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Subject:
     """One clip of a subject.
 
     Attributes:
-        name: Its file's or folder's.
-        colour: Media with its colours, straight.
-        alpha: Media with its alpha as grey, or None where ``colour`` has an alpha channel.
+        name: Of its file or folder.
+        colour: A file or folder with its colours, straight.
+        alpha: A file or folder with its alpha as grey, or None if ``colour`` has an alpha channel.
     """
 
     name: str
@@ -78,7 +78,7 @@ def find_subjects(root: Path) -> list[Subject]:
 
 
 def stem(path: Path) -> str:
-    """A file's name without its suffix, a folder's whole."""
+    """The name of a file without its suffix, or of a folder."""
     return path.name if path.is_dir() else path.stem
 
 
@@ -95,7 +95,7 @@ def media_in(folder: Path) -> list[Path]:
 
 
 def background_frames(path: Path, size: tuple[int, int]) -> Iterator[Tensor]:
-    """``path``'s frames ``[3, H, W]``, sRGB, scaled to cover ``size`` and cropped to its middle, over and over."""
+    """``path``'s frames ``[3, H, W]``, sRGB, scaled to cover ``size``, cropped to its middle, repeated without end."""
     while True:
         with open_frames(path) as reader:
             for frame in reader:
@@ -126,7 +126,7 @@ def composite_frames(subject: Subject, background: Path, size: tuple[int, int] |
     size = size or (first[0].shape[1], first[0].shape[2])
     behind = background_frames(background, size)
     for (colour, alpha), back in zip(islice(chain([first], opening), frames), behind, strict=False):
-        # Premultiplied while it is scaled: colours where alpha is nothing must not bleed in.
+        # Premultiplied while it is scaled: colours where alpha is 0 must not bleed in.
         layers = cover(torch.cat([colour * alpha, alpha]), size)
         cut = layers[3:].clamp(0, 1)
         straight = unpremultiply(layers[:3], cut).clamp(0, 1)
@@ -134,7 +134,7 @@ def composite_frames(subject: Subject, background: Path, size: tuple[int, int] |
 
 
 def pair_up(subjects: list[Subject], backgrounds: list[Path], clips: int, seed: int) -> list[tuple[Subject, Path]]:
-    """``clips`` different pairs while there are that many; every subject serves before any serves twice."""
+    """``clips`` pairs, all different if there are enough; no subject is used again before all were used."""
     random = np.random.default_rng(seed)
     pairs: list[tuple[Subject, Path]] = []
     while len(pairs) < clips:

@@ -1,4 +1,4 @@
-"""Batches from folders of clips with mattes, cut and flipped anew for every batch."""
+"""Batches from folders of clips with mattes, randomly cropped and flipped."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class LabelledSource:
 
     Args:
         clips: From `find_labelled`.
-        largest: Frames are held so small that their shorter side is twice this many pixels at most.
-        closest: The smallest part of a frame that is cut out, as a share of its shorter side.
-        degrade: The most of `Degradation`'s strength.
+        largest: Frames are held with a shorter side of at most twice this many pixels.
+        closest: The smallest crop, as a share of a frame's shorter side.
+        degrade: The largest strength of `Degradation`.
     """
 
     def __init__(self, clips: list[LabelledClip], largest: int, closest: float = 0.6, degrade: float = 0.3) -> None:
@@ -40,7 +40,7 @@ class LabelledSource:
         return Batch(layers[:, :, :3], layers[:, :, 3:4], layers[:, :, 4:])
 
     def cut(self, size: int, frames: int, random: np.random.Generator) -> Tensor:
-        """Picture, alpha and confidence ``[T, 5, size, size]`` of one random clip, place and time."""
+        """Picture, alpha and confidence ``[T, 5, size, size]``: a random crop of random frames of a random clip."""
         long = [number for number, clip in enumerate(self.clips) if len(clip.frames) >= frames]
         if not long:
             raise InputError(f"no clip has {frames} frames; the longest has {max(len(c.frames) for c in self.clips)}")
@@ -58,7 +58,7 @@ class LabelledSource:
         return layers.flip(-1) if random.uniform() < 0.5 else layers
 
     def frame(self, number: int, index: int) -> Tensor:
-        """Picture, alpha and confidence ``[5, H, W]`` of a frame as bytes, held while there is room."""
+        """Picture, alpha and confidence ``[5, H, W]`` of a frame as bytes. Up to `KEPT` bytes of frames are held."""
         key = (number, index)
         if key in self.held:
             self.held.move_to_end(key)

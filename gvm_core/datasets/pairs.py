@@ -1,4 +1,4 @@
-"""Folders of frames beside folders of mattes, as benchmarks, `synthesize` and `label` leave them."""
+"""Finding and reading folders of frames beside folders of mattes, as in benchmarks and as this project writes them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CONFIDENCE = "conf"
 
 @dataclass(frozen=True)
 class LabelledClip:
-    """Frames and their mattes, still unread.
+    """The files of a clip and of its mattes.
 
     Attributes:
         name: What it is called.
         group: The folder it belongs to, ``"all"`` where there is only one.
         frames: A picture each.
-        mattes: A grey picture each, or a folder with one for each person, whose maximum counts.
-        confidence: A grey picture each, white where the matte is to be believed; None where it always is.
+        mattes: A grey picture each, or a folder with a picture for each person, of which the maximum is taken.
+        confidence: A grey picture each, white where the matte is reliable; None if it is everywhere.
     """
 
     name: str
@@ -47,7 +47,7 @@ class LabelledClip:
         return frame, alpha
 
     def read_confidence(self, index: int) -> Tensor | None:
-        """Where the matte of a frame is to be believed, ``[1, H, W]``; None for everywhere."""
+        """1 where the matte of a frame is reliable, ``[1, H, W]``; None for everywhere."""
         return read_picture(self.confidence[index])[:1] if self.confidence else None
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -67,7 +67,7 @@ def find_labelled(root: Path, names: tuple[str, str] | None = None) -> list[Labe
         names: The names of the folder of frames and of the folder of mattes, if they are others.
 
     Raises:
-        InputError: If there is nothing of the kind, or frames and mattes do not match.
+        InputError: If there are no such folders, or frames and mattes do not match.
     """
     if not root.is_dir():
         raise InputError(f"there is no folder {root}")
@@ -102,7 +102,7 @@ def clips_in(root: Path, folder: Path, pictures: Path, mattes: Path) -> list[Lab
 
 
 def pair(name: str, group: str, pictures: Path, mattes: Path) -> LabelledClip:
-    """The clip of two folders, whose files go together in natural order."""
+    """The clip of two folders whose files, in natural order, belong together."""
     if not mattes.is_dir():
         raise InputError(f"{pictures} has no mattes: there is no folder {mattes}")
     people = sorted((path for path in mattes.iterdir() if path.is_dir()), key=natural)  # one folder for each frame

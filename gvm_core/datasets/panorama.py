@@ -1,4 +1,4 @@
-"""Panoramas all around, in which a camera can look and pan anywhere."""
+"""Panoramas of 360 degrees, seen through a camera that can turn anywhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..media.sequence import read_picture
 from ..post.color import linear_to_srgb, srgb_to_linear
 
 BRIGHTEST = 24.0
-"""Light is held up to so many times the panorama's typical one: lamps and the sun stay white in any exposure."""
+"""The largest light that is kept; middle grey is 0.18. Lamps and the sun stay white in any exposure."""
 
 
 class Panorama:
@@ -31,7 +31,7 @@ class Panorama:
         self.levels = [light, F.avg_pool2d(light, 2), F.avg_pool2d(light, 4)]
 
     def view(self, directions: Tensor, exposure: float = 1.0) -> Tensor:
-        """What cameras see that look along ``directions``.
+        """The panorama seen along ``directions``.
 
         Args:
             directions: ``[T, H, W, 3]`` of any length: right, down, forward.
@@ -55,7 +55,7 @@ class Panorama:
 
 
 def film(light: Tensor) -> Tensor:
-    """Linear light as a picture, sRGB 0..1: as it is while dark, rolled off towards white, which it reaches at 8.
+    """Linear light as a picture, sRGB 0..1: unchanged where dark, compressed towards white, which it reaches at 8.
 
     The extended curve of Reinhard et al., Photographic Tone Reproduction for Digital Images (2002).
     """
@@ -63,7 +63,7 @@ def film(light: Tensor) -> Tensor:
 
 
 def camera_directions(yaw: Tensor, pitch: Tensor, roll: Tensor, field: Tensor, size: int) -> Tensor:
-    """Where each pixel of square frames looks: ``[T, size, size, 3]``, right, down, forward.
+    """The direction of each pixel of square frames: ``[T, size, size, 3]``, right, down, forward.
 
     Args:
         yaw: ``[T]``, radians to the right.

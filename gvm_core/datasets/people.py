@@ -1,7 +1,6 @@
-"""People before places where they never were: clips with exact alpha, composed by seed, streaming.
+"""Batches of people cut out of pictures and composed before other places, with exact alpha.
 
-``image = colour + background * (1 - alpha)`` holds for every pixel, with ``colour`` premultiplied, until a camera's
-noise and compression come over the image.
+Before camera noise and compression ``image = colour + background * (1 - alpha)``, with ``colour`` premultiplied.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from .placing import Placing, grids, place
 from .sway import FPS, Sway
 
 NOBODY = 0.1
-"""Share of clips with nobody in them, for learning."""
+"""Share of clips with nobody in them."""
 CHIMERAS, MOVING = 0.25, 0.06
-"""Shares of chimeras, where there are any, and of subjects that move by themselves."""
+"""Shares of chimeras, if there are any, and of subjects with several frames."""
 CROWD = (0.78, 0.17, 0.05)
 """Shares of one, two and three people."""
 
 
 class Composition(NamedTuple):
-    """A clip in layers, before any camera.
+    """A clip in layers, before any camera faults.
 
     Attributes:
         image: ``[T, 3, H, W]``, sRGB 0..1.
@@ -54,7 +53,7 @@ class PeopleSource:
         cutouts: The people.
         places: The places.
         chimeras: More people, see `read_chimeras`.
-        degrade: The most of `Degradation`'s strength.
+        degrade: The largest strength of `Degradation`.
         nobody: Share of clips with nobody in them.
 
     Raises:
@@ -85,7 +84,7 @@ class PeopleSource:
         return Batch(images, alpha, torch.ones_like(alpha))
 
     def filmed(self, size: int, frames: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A composition through a camera: images ``[T, 3, size, size]`` and alpha."""
+        """A composition with camera faults: images ``[T, 3, size, size]`` and alpha."""
         made = self.compose(size, frames, random)
         camera = Degradation(random, float(random.uniform(0, self.degrade)))
         return torch.stack([camera(frame, index) for index, frame in enumerate(made.image)]), made.alpha
@@ -111,7 +110,7 @@ class PeopleSource:
         return Composition(image, alpha, colour, background)
 
     def person(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Colour ``[T, 3, size, size]``, premultiplied, and alpha of somebody who moves."""
+        """Colour ``[T, 3, size, size]``, premultiplied, and alpha of a random person who moves."""
         among = self.clips if self.clips and (not self.pictures or random.uniform() < MOVING) else self.pictures
         if self.chimeras and random.uniform() < CHIMERAS:
             among = self.chimeras
@@ -155,7 +154,7 @@ def relit(layers: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def bend(size: int, times: Tensor, placing: Placing, shape: tuple[int, int], random: np.random.Generator) -> Tensor:
-    """How a body's parts move against each other, in units of `grids`: ``[T, size, size, 2]``."""
+    """A smooth deformation over time, as if body parts moved, in units of `grids`: ``[T, size, size, 2]``."""
     most = float(random.choice([0.0, 0.02, random.uniform(0.02, 0.05)]))
     swing = Sway(random, 2 * 16, most).at(times).view(len(times), 2, 4, 4)
     field = F.interpolate(swing, (size, size), mode="bicubic", align_corners=True).movedim(1, -1)
@@ -163,7 +162,7 @@ def bend(size: int, times: Tensor, placing: Placing, shape: tuple[int, int], ran
 
 
 def motion_blur_offsets(placing: Placing, shape: tuple[int, int], random: np.random.Generator) -> list[Tensor | float]:
-    """Where else a pixel looks while the shutter is open, in units of `grids`."""
+    """Offsets over which a pixel is averaged for motion blur, in units of `grids`."""
     if random.uniform() >= 0.2:
         return [0.0]
     length, angle = random.uniform(0, 0.06) * float(placing.half.mean()), random.uniform(0, math.pi)
@@ -172,7 +171,7 @@ def motion_blur_offsets(placing: Placing, shape: tuple[int, int], random: np.ran
 
 
 def in_the_colours_of(colour: Tensor, alpha: Tensor, background: Tensor, random: np.random.Generator) -> Tensor:
-    """``background`` in the colours of the people, so that colour does not tell them apart."""
+    """``background`` shifted towards the mean colour of the people, so that colour does not give them away."""
     own = colour.sum(dim=(0, 2, 3)) / alpha.sum().clamp(min=1)
     shift = (own - background.mean(dim=(0, 2, 3)))[:, None, None] * float(random.uniform(0.5, 1))
     return (background + shift).clamp(0, 1)

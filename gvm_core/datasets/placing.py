@@ -1,7 +1,7 @@
-"""Where a frame lies over a cut-out: at any size, and so that nobody ends in mid-air.
+"""Choosing the part of a cut-out that a frame shows, at any size, so that nobody ends in mid-air.
 
-What a picture's border cuts off does not exist. So such a border always lies on or outside the frame's edge, however
-subject and camera move.
+A cut-out has nothing beyond the border of its picture. So a border that cuts the subject always lies on or outside the
+frame's edge, while subject and camera move.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from .cutouts import Cutout
 from .sway import Sway
 
 SMALLEST = 0.25
-"""Of the frame's edge that a subject is high, at least."""
+"""The least height of a subject, as a share of the frame's edge."""
 
 
 @dataclass(frozen=True)
 class Placing:
-    """A frame's way over a cut-out; lengths in pixels of the cut-out, from its top left corner.
+    """Position of the frame over a cut-out at each time; lengths in pixels of the cut-out, from its top left corner.
 
     Attributes:
         centre: ``[T, 2]``, across and down.
         half: ``[T]``, half of the edge of the frame.
         turn: ``[T]``, radians.
-        rows: Only so many rows of the cut-out are used: what lies below is cut off.
+        rows: How many rows of the cut-out are used, from its top.
         cut: Whether the top, bottom, left and right border of those rows cut the subject.
     """
 
@@ -40,14 +40,14 @@ class Placing:
 
 
 def place(cut: Cutout, times: Tensor, shake: Sway, lively: float, random: np.random.Generator) -> Placing:
-    """Some way over ``cut``.
+    """A random `Placing` over ``cut``.
 
     Args:
         cut: The subject.
         times: ``[T]``, seconds.
-        shake: How the camera trembles, in frames.
+        shake: The camera's shake, in frame heights.
         lively: How much subject and camera move; 1 is ordinary.
-        random: Decides.
+        random: Decides all of it.
     """
     height, width = cut.layers.shape[-2:]
     top, bottom, left, right = cut.cut
@@ -89,14 +89,14 @@ def place(cut: Cutout, times: Tensor, shake: Sway, lively: float, random: np.ran
 
 
 def free_rows(cut: Cutout) -> int:
-    """How many rows from the top neither side of the picture cuts the subject, with most of a head in them; else 0."""
+    """How many rows from the top the picture's sides do not cut the subject; 0 if that is less than a head."""
     sides = cut.layers[:, 3][:, :, [0, -1]].max(axis=(0, 2))  # [H]
     free = int(np.argmax(sides > 32)) if (sides > 32).any() else len(sides)
     return free if free - cut.box[0] > 0.4 * (cut.box[1] - cut.box[0]) else 0
 
 
 def grids(placing: Placing, size: int, shape: tuple[int, int]) -> Tensor:
-    """Where each pixel of the frames lies in a cut-out of ``shape``: ``[T, size, size, 2]``, across and down, -1..1."""
+    """The place of each frame pixel in a cut-out of ``shape``: ``[T, size, size, 2]``, across and down, -1..1."""
     at = (torch.arange(size) + 0.5) / size * 2 - 1
     cos, sin = (part[:, None, None] for part in (placing.turn.cos(), placing.turn.sin()))
     across = cos * at - sin * at[:, None]

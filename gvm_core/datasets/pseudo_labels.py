@@ -1,8 +1,8 @@
-"""Training clips from real footage and rough masks: labels where they can be believed, and nowhere else.
+"""Pseudo-labels: training clips from real footage and rough masks, with a confidence that marks what is reliable.
 
-The masks come from a segmenter, a person or a matting model; what makes them labels is what is left out. Soft and
-doubtful edges are not believed; neither is what a mask does that the picture does not, from one frame to the next;
-stretches in which that is much of it are dropped.
+The masks come from a segmenter, a person or a matting model. Soft and uncertain edges are marked as unreliable. So are
+changes of a mask from one frame to the next that the picture's motion does not explain. Frames in which these are much
+of the subject are dropped.
 """
 
 from __future__ import annotations
@@ -31,15 +31,14 @@ Labeller = Callable[[Iterable[Tensor]], Iterable[Tensor]]
 
 @dataclass(frozen=True)
 class Doubt:
-    """What is not believed.
+    """Which parts of a mask are unreliable.
 
     Attributes:
-        edge: Width of the doubtful band on each side of a mask's edge, as a share of the frame's shorter side.
-        soft: Values between this and 1 less this are doubtful.
-        change: A mask that differs by more than this from the last one, carried along by the picture's motion, is
-            doubtful there.
-        most: A frame of which more than this share of the subject is doubtful by its change is dropped.
-        least: Stretches of fewer frames than this are dropped.
+        edge: Width of the unreliable band on each side of a mask's edge, as a share of the frame's shorter side.
+        soft: Values between this and 1 minus this are unreliable.
+        change: The mask is unreliable where it differs by more than this from the previous mask moved with the picture.
+        most: A frame is dropped if more than this share of its subject is unreliable because of such changes.
+        least: Runs of fewer frames than this are dropped.
     """
 
     edge: float = 0.01
@@ -63,8 +62,8 @@ class LabelledFrame:
         index: Of the frame in its clip.
         image: ``[3, H, W]``, sRGB 0..1.
         alpha: ``[1, H, W]``, 0..1.
-        confidence: ``[1, H, W]``: 1 where alpha is believed, 0 where not.
-        steady: Whether the frame is fit to be trained on.
+        confidence: ``[1, H, W]``: 1 where alpha is reliable, 0 elsewhere.
+        steady: Whether the frame is to be used for training.
     """
 
     index: int
@@ -75,7 +74,7 @@ class LabelledFrame:
 
 
 def label_frames(frames: Iterable[Tensor], masks: Iterable[Tensor], doubt: Doubt = Doubt()) -> Iterator[LabelledFrame]:
-    """Each frame with its mask as a label, and how far to believe it. Holds two frames.
+    """Each frame with its mask as alpha, and a confidence. Holds two frames.
 
     Raises:
         InputError: If a mask has another size than its frame, or there are fewer of them.
@@ -90,7 +89,7 @@ def label_frames(frames: Iterable[Tensor], masks: Iterable[Tensor], doubt: Doubt
             raise InputError(f"frame {index} is {list(image.shape[-2:])} and its mask {list(mask.shape[-2:])}")
         alpha = mask[:1].float().clamp(0, 1)
         confidence = believed(alpha, doubt)
-        steady = bool(((alpha > 0.5) & (confidence > 0)).any())  # a frame without a subject teaches what is missed
+        steady = bool(((alpha > 0.5) & (confidence > 0)).any())  # without a subject: the mask may have missed it
         if before is not None:
             moved, trusted = carried(before[0], image, before[1])
             changed = trusted & ((moved - alpha).abs() > doubt.change)
@@ -114,9 +113,9 @@ def believed(alpha: Tensor, doubt: Doubt) -> Tensor:
 
 
 def write_labels(folder: Path, name: str, frames: Iterable[LabelledFrame], least: int) -> Iterator[int]:
-    """Write every stretch of at least ``least`` steady frames as a clip ``NAME_0000`` with ``com``, ``pha``, ``conf``.
+    """Write every run of at least ``least`` steady frames as a clip ``NAME_0000`` with ``com``, ``pha``, ``conf``.
 
-    A clip is named after its first frame, and has its name only once it is whole. Yields the number of frames seen.
+    A clip is named after its first frame, and renamed to that once it is whole. Yields the number of frames seen.
 
     Raises:
         MediaError: If a clip of that name is there already.
@@ -135,11 +134,11 @@ def write_labels(folder: Path, name: str, frames: Iterable[LabelledFrame], least
 
 
 class Stretch:
-    """A clip in the making, under a hidden name.
+    """A clip that is being written, under a hidden name.
 
     Args:
-        folder: Where clips go.
-        name: Of this one.
+        folder: Where clips are written.
+        name: Of this clip.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -158,7 +157,7 @@ class Stretch:
         self.count += 1
 
     def close(self, least: int) -> None:
-        """Give the clip its name, or drop it if it is too short."""
+        """Rename the clip to its final name, or delete it if it is too short."""
         if self.count >= least:
             self.part.rename(self.final)
         else:
@@ -166,7 +165,7 @@ class Stretch:
 
 
 def model_labeller(model: MattingModel, settings: MatteSettings, host: Host) -> Labeller:
-    """A matting model as labeller: the released one, say, for footage nobody has masks of."""
+    """A matting model as labeller, for footage without masks."""
     pipeline = MattingPipeline(model, settings, host)
 
     def label(frames: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Motion of several values at once: each a few slow waves, as bodies, hands and light move."""
+"""Smooth motion of several values at once, for bodies, hand-held cameras and light."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FPS = 24.0
 
 
 class Sway:
-    """Values that come and go about 0.
+    """Values that swing about 0, each a sum of three sine waves.
 
     Args:
         random: Decides sizes, rates and phases.
         count: How many values.
-        size: About how far they go.
+        size: The largest amplitude, about.
         speed: 1 is a calm human pace.
     """
 

@@ -31,7 +31,7 @@ class Case:
     Attributes:
         name: What it is called in the table.
         group: The cases it is averaged with: a tier or a folder.
-        open: Yields, from the start each time it is called, frames ``[3, H, W]`` (sRGB 0..1) with their alpha ``[1, H, W]``.
+        open: Yields frames ``[3, H, W]`` (sRGB 0..1) with their alpha ``[1, H, W]``, from the first at each call.
     """
 
     name: str
@@ -97,8 +97,8 @@ def people_cases(
 ) -> list[Case]:
     """Real people, as they are and before other places, in four groups. Training must not have seen them.
 
-    ``still`` are the given pictures and ``filmed`` the given clips; their mattes may be estimates. The clips of ``motion``
-    are composed: people, camera and light move, and alpha is exact. ``nobody`` are views of the places alone.
+    ``still`` are the given pictures and ``filmed`` the given clips; their mattes may be estimates. The clips of
+    ``motion`` are composed: people, camera and light move, and alpha is exact. ``nobody`` are views of the places alone.
 
     Args:
         subjects: Folders of people with mattes; see `find_subjects_with_mattes`.

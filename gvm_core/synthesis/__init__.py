@@ -1,5 +1,5 @@
 """Drawn clips with exact alpha: people with strand hair, lit, before backgrounds, through a moving camera.
 
-`scene` puts the rest together. Lengths are fractions of the frame's height, y down, the origin at its centre. Every
-frame is a function of its absolute time, so any stretch of a clip can be drawn alone and nothing is held.
+`scene` puts the other modules together. Lengths are fractions of the frame's height, y points down, the origin is the
+frame's centre. Every frame depends on its time alone, so any part of a clip can be drawn without the rest.
 """

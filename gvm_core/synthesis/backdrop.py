@@ -1,6 +1,6 @@
-"""Backgrounds: rooms, streets, nature, studios, blur; with clutter, things that pass, and shapes that look like people.
+"""Drawn backgrounds: rooms, streets, nature, studios, blur; with clutter, passing things and shapes like people.
 
-Each is painted once on canvases larger than the frame; the camera then looks at parts of them.
+Each is painted once on a canvas larger than the frame, and the camera shows a part of it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Passer:
 
 
 class Backdrop:
-    """What stands behind the people.
+    """The background of a drawn clip.
 
     Args:
         random: Decides all of it.

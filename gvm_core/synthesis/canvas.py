@@ -1,4 +1,4 @@
-"""Painting back to front with exact coverage: a layer of premultiplied colour and its alpha."""
+"""A canvas of premultiplied colour and alpha, painted back to front with exact coverage, and what is painted on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLE = 64
 
 @dataclass
 class Canvas:
-    """A premultiplied picture in linear light, and its alpha, both empty at first.
+    """A premultiplied picture in linear light and its alpha, both 0 at first.
 
     Attributes:
         size: Height and width in pixels.
@@ -40,7 +40,7 @@ class Canvas:
         self.alpha = torch.zeros(height, width)
 
     def box(self, low: np.ndarray, high: np.ndarray) -> Box | None:
-        """The rows and columns within ``low..high`` (down, right) and two pixels more; None if out of sight."""
+        """The rows and columns of ``low..high`` (down, right) with two pixels around; None if outside the frame."""
         (top, left), (bottom, right) = low - self.offset, high - self.offset
         height, width = self.size
         edges = [
@@ -56,7 +56,7 @@ class Canvas:
         return (points - torch.tensor(self.offset)) * height + torch.tensor([0.5 * height, 0.5 * width])
 
     def paint(self, where: Box, coverage: Tensor, colour: Tensor) -> None:
-        """Lay straight ``colour`` ``[3, h, w]`` with ``coverage`` ``[h, w]`` over what is there."""
+        """Composite straight ``colour`` ``[3, h, w]`` with ``coverage`` ``[h, w]`` over the canvas."""
         rows, columns = where
         below = self.colour[:, rows, columns]
         below += coverage * (colour - below)
@@ -66,16 +66,16 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Limb:
-    """A tapered, slightly uneven round thing between two points: an arm, a torso, a nose.
+    """A tapered, slightly uneven round shape between two points: an arm, a torso, a nose.
 
     Attributes:
         start: Down and right.
         end: Down and right.
-        profile: Half its width along the way on its left and right, ``[2, TABLE]``.
+        profile: Half widths from start to end, of the left and the right side, ``[2, TABLE]``.
         material: What it is made of.
-        flat: 1 is round; less is flatter, lit more like a board.
-        cut: End it straight instead of round.
-        open: Cloth under an open jacket: paint only this share of the width, in its middle.
+        flat: How round its shading is: 1 is a cylinder, less is nearer to a flat board.
+        cut: Whether its end is straight instead of round.
+        open: Share of the width that is painted, in the middle: for cloth under an open jacket.
     """
 
     start: np.ndarray
@@ -87,7 +87,7 @@ class Limb:
     open: float = 1.0
 
     def draw(self, canvas: Canvas, light: Light, scale: float) -> None:
-        """Paint it. Patterns grow with ``scale``."""
+        """Paint it on ``canvas``. Patterns grow with ``scale``."""
         reach = float(self.profile.max()) * np.ones(2)
         where = canvas.box(np.minimum(self.start, self.end) - reach, np.maximum(self.start, self.end) + reach)
         if where is None:

@@ -1,4 +1,4 @@
-"""What cameras and files do to a picture: exposure, colour cast, lost detail, noise, compression."""
+"""Faults of cameras and files: exposure, colour cast, lost detail, noise, compression."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..errors import optional
 
 
 class Degradation:
-    """One camera and one file: decided once for a clip, applied to every frame.
+    """The faults of one camera and one file: chosen once for a clip, applied to every frame.
 
     Args:
         random: Decides everything.
-        strength: 0 leaves pictures as they are; 1 is what ordinary footage suffers; 2 is bad.
+        strength: 0 leaves pictures as they are, 1 is like ordinary footage, 2 is bad.
 
     Example:
         >>> worse = Degradation(np.random.default_rng(0), strength=1.0)
@@ -37,7 +37,7 @@ class Degradation:
         self.quality = round(100 - random.uniform(0, 45) * strength) if strength and random.uniform() < 0.6 else None
 
     def __call__(self, image: Tensor, index: int) -> Tensor:
-        """Degrade frame ``index``, ``[3, H, W]``, sRGB 0..1. Same frame, same bytes."""
+        """Degrade frame ``index``, ``[3, H, W]``, sRGB 0..1. The same frame always gives the same result."""
         image = (self.lift + (1 - self.lift) * (image * self.gain).clamp(0, 1) ** self.gamma).clamp(0, 1)
         image = self.lose_detail(image)
         size = image.shape[-2:]
@@ -50,7 +50,7 @@ class Degradation:
         return image if self.quality is None else compressed(image, self.quality)
 
     def lose_detail(self, image: Tensor) -> Tensor:
-        """``[C, H, W]`` as if it had been taken with fewer pixels, or as it is."""
+        """``[C, H, W]`` with the detail of a smaller picture, or unchanged."""
         if self.detail == 1:
             return image
         size = image.shape[-2:]
@@ -59,7 +59,7 @@ class Degradation:
 
 
 def compressed(image: Tensor, quality: int) -> Tensor:
-    """``[3, H, W]`` as it comes back from a JPEG. Needs Pillow."""
+    """``[3, H, W]`` after JPEG compression. Needs Pillow."""
     pillow = optional("PIL.Image", "pillow")
     pixels = (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy()
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""People: a skeleton in three dimensions, its motion, and the round parts and clothes it is drawn with.
+"""Drawn people: a skeleton in three dimensions, its motion, and the limbs and clothes drawn on it.
 
 Body coordinates are (down, right, towards the camera) in body heights, the origin between the hips.
 """
@@ -30,7 +30,7 @@ THIGH, SHIN = 0.245, 0.235
 
 @dataclass(frozen=True)
 class Shot:
-    """How a person stands in the frame.
+    """Place and size of a person in the frame.
 
     Attributes:
         scale: Body height in frame heights.
@@ -42,7 +42,7 @@ class Shot:
 
 
 def random_shot(random: Generator, aspect: float, distance: str) -> Shot:
-    """A place in the frame: ``"far"`` shows all of a person, ``"middle"`` the upper half, ``"close"`` head and chest."""
+    """A random place in the frame: ``"far"`` shows a whole person, ``"middle"`` half, ``"close"`` head and chest."""
     low, high = {"far": (0.62, 0.95), "middle": (1.2, 1.9), "close": (2.0, 3.3)}[distance]
     scale = float(random.uniform(low, high))
     top = {"far": -0.5 + 0.09 * scale, "middle": -0.5 + 0.1 * scale, "close": -0.12}[distance]
@@ -51,7 +51,7 @@ def random_shot(random: Generator, aspect: float, distance: str) -> Shot:
 
 
 def profile(random: Generator, widths: list[float], uneven: float = 0.05) -> Tensor:
-    """Half widths along a limb for its two sides, ``[2, TABLE]``: smooth between ``widths``, not quite even."""
+    """Half widths along the two sides of a limb, ``[2, TABLE]``: smooth between ``widths``, slightly uneven."""
     at = np.linspace(0, 1, TABLE)
     smooth = np.interp(at, np.linspace(0, 1, len(widths)), widths)
     smooth = np.convolve(np.pad(smooth, 4, mode="edge"), np.ones(9) / 9, "valid")
@@ -63,7 +63,7 @@ def profile(random: Generator, widths: list[float], uneven: float = 0.05) -> Ten
 
 
 def about(axis: int, angle: float) -> np.ndarray:
-    """Rotation of (down, right, towards) by ``angle`` about one of them."""
+    """The matrix of a rotation by ``angle`` about an axis: 0 down, 1 right, 2 towards the camera."""
     c, s = math.cos(angle), math.sin(angle)
     a, b = (axis + 1) % 3, (axis + 2) % 3
     turn = np.eye(3)
@@ -72,14 +72,14 @@ def about(axis: int, angle: float) -> np.ndarray:
 
 
 class Person:
-    """Someone: build, clothes, hair, and how they move.
+    """A drawn person: build, clothes, hair and motion.
 
     Args:
         random: Decides all of it.
         shot: Place and size.
         lively: Speed and size of motion; 1 is a calm talker.
         strands: Hair strands.
-        wind: Strength of the moving air.
+        wind: Strength of the wind.
         palette: Colours ``[N, 3]`` (sRGB) that clothes are taken from, or None for any.
     """
 
@@ -138,7 +138,7 @@ class Person:
         self.flare = profile(random, [0.075 * b, 0.095 * b, 0.10 * b + 0.35 * self.skirt * random.uniform(0.2, 0.6)])
 
     def move(self, random: Generator, lively: float) -> None:
-        """Choose how it stands and moves."""
+        """Choose pose and motion."""
         speed = 0.5 + 0.5 * lively
         facing = random.uniform(-math.pi, math.pi) if random.uniform() < 0.2 else random.normal(0, 0.45)
         self.yaw = Swing(random, facing, 0.35 * lively, 0.5 * speed)
@@ -157,7 +157,7 @@ class Person:
         self.bend = [Swing(random, random.choice([0.2, random.uniform(0.2, 2.0)]), 0.5 * lively, speed) for _ in "lr"]
 
     def body(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """Where the hips are, down and right in the frame, and how the body is turned, ``[3, 3]``."""
+        """Position of the hips (down, right) in the frame and rotation of the body ``[3, 3]``."""
         turned = about(2, self.lean.at(time)) @ about(0, self.yaw.at(time))
         rest = np.array(self.shot.head) - self.shot.scale * np.array([HEAD, 0.0])
         sway = np.array([s.at(time) for s in self.sway]) * self.shot.scale
@@ -165,7 +165,7 @@ class Person:
         return rest + sway + [sink, self.drift * self.shot.scale * time], turned
 
     def head(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """Where the head's centre is in the frame, and how it is turned, ``[3, 3]``."""
+        """Position of the head's centre (down, right) in the frame and rotation of the head ``[3, 3]``."""
         hips, turned = self.body(time)
         own = about(2, self.roll.at(time)) @ about(0, self.look.at(time)) @ about(1, self.nod.at(time))
         neck = np.array([NECK, 0.0, 0.0])
@@ -173,7 +173,7 @@ class Person:
         return hips + self.shot.scale * centre[:2], turned @ own
 
     def draw(self, canvas: Canvas, light: Light, time: float) -> None:
-        """Paint the person as they are at ``time`` seconds, the farthest parts first."""
+        """Paint the person at ``time`` seconds, the farthest parts first."""
         hips, turned = self.body(time)
         scale = self.shot.scale
         centre, facing = self.head(time)

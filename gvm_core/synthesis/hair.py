@@ -1,4 +1,4 @@
-"""Strand hair: hundreds to thousands of strands with weight, lag, wind and curl, thinner than a pixel where they are."""
+"""Strand hair: hundreds to thousands of strands with weight, lag, wind and curl, some thinner than a pixel."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SHARES = (0.18, 0.18, 0.24, 0.14, 0.08, 0.08, 0.05, 0.05)
 
 
 class Hair:
-    """What grows on one head.
+    """The hair of one head.
 
     Args:
         random: Decides style, colour and every strand.
-        strands: How many; what a thousand hairs show at this size.
-        wind: Strength of the moving air, 0 for none.
+        strands: How many; each stands for many hairs.
+        wind: Strength of the wind, 0 for none.
     """
 
     def __init__(self, random: Generator, strands: int, wind: float) -> None:
@@ -77,9 +77,9 @@ class Hair:
         self.knot = np.array([-0.15 if self.style == "bun" else -0.02, 0.0, -0.85])  # where a tail is tied
 
     def layers(self, head: Head, scale: float, time: float) -> list[tuple[Tensor, np.ndarray]]:
-        """Where every strand runs at ``time``: points ``[S, K, 2]`` (down, right) and which strands they are.
+        """The strands at ``time``, those behind the head first, then those in front of it.
 
-        First those behind the head, then those before it.
+        Of each part the points ``[S, K, 2]`` (down, right), and which strands they are.
 
         Args:
             head: The head's centre (down, right) and orientation ``[3, 3]`` at a time.
@@ -90,7 +90,7 @@ class Hair:
             return [(torch.zeros(0, KNOTS, 2), np.zeros(0, bool))] * 2
         steps = np.linspace(0, 1, KNOTS)
         centre, turned = head(time)
-        # What hangs from a head that moves follows later, the later the farther from the root.
+        # Hair follows the head's motion with a delay that grows with the distance from the root.
         follows = np.stack([head(time - self.lag * s)[0] for s in steps]) if self.length.max() > 0.05 else centre[None]
         roots = self.roots * 0.058 * [1.08, 0.92, 1.05] @ turned.T
         outward = self.outward @ turned.T
@@ -139,7 +139,7 @@ class Hair:
         taper = (1 - 0.75 * spot / (KNOTS - 1)) * thick  # [P]
         opacity = torch.from_numpy(self.opacity[chosen].astype(np.float32))[:, None]
         area = taper[None] * spaced / lanes * opacity  # pixels that a sample covers
-        # Kajiya and Kay's strands: lit from the side they are bright, and they mirror along a cone.
+        # Kajiya and Kay's shading of strands: bright when lit from the side, with a highlight along a cone.
         toward = tangent[..., 0] * light.direction[0] + tangent[..., 1] * light.direction[1]
         diffuse = (1 - toward.square()).clamp(min=0).sqrt()
         tone = torch.from_numpy(self.tone[chosen].astype(np.float32))[:, None] * (0.6 + 0.4 * spot / (KNOTS - 1))
@@ -158,7 +158,7 @@ class Hair:
 
 
 def along_knots(knots: Tensor, spot: Tensor) -> Tensor:
-    """Points ``[S, P, 2]`` on the smooth curves (Catmull-Rom) through ``knots`` ``[S, K, 2]``, at ``spot`` ``[P]`` in 0..K-1."""
+    """Points ``[S, P, 2]`` on Catmull-Rom curves through ``knots`` ``[S, K, 2]``, at ``spot`` ``[P]`` in 0..K-1."""
     at, t = spot.long(), (spot - spot.long())[None, :, None]
     padded = torch.cat([2 * knots[:, :1] - knots[:, 1:2], knots, 2 * knots[:, -1:] - knots[:, -2:-1]], dim=1)
     a, b, c, d = (padded[:, at + i] for i in range(4))

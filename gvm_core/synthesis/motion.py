@@ -1,4 +1,4 @@
-"""Values that change with time, each a plain function of it."""
+"""Motion of bodies and cameras: values as functions of time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Generator = np.random.Generator
 
 
 class Swing:
-    """An angle or offset that comes and goes: a mean and three sine waves that never quite repeat.
+    """An angle or offset that swings: a mean and three sine waves whose rates do not fit each other.
 
     Args:
         random: Decides sizes, rates and phases.
-        mean: What it swings about.
-        size: The most that the first wave may reach; the others are smaller.
+        mean: The value it swings about.
+        size: The largest amplitude of the first wave; the others are smaller.
         speed: 1 is a calm human pace, about half a turn a second.
     """
 
@@ -48,7 +48,7 @@ class Stride:
         return self.reach * side * math.sin(self.rate * time + self.phase)
 
     def knee(self, side: int, time: float) -> float:
-        """How far a knee is bent, never backward."""
+        """Angle of a knee in radians, never backward."""
         return 1.3 * self.reach * max(0.0, side * math.cos(self.rate * time + self.phase)) + 0.05
 
     def bob(self, time: float) -> float:
@@ -57,12 +57,12 @@ class Stride:
 
 
 class Camera:
-    """Pan, zoom, roll and shake: where the frame's centre looks.
+    """Pan, zoom, roll and shake of a camera.
 
     Args:
         random: Decides all of it.
-        travel: How far it wanders, in frame heights.
-        shake: Size of the trembling of a hand, in frame heights.
+        travel: How far it moves, in frame heights.
+        shake: Size of a hand-held camera's shake, in frame heights.
     """
 
     def __init__(self, random: Generator, travel: float, shake: float) -> None:

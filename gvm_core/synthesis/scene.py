@@ -1,6 +1,6 @@
-"""A clip from a seed: people, backdrop, light, camera and lens put together, with the exact alpha.
+"""Draw a clip from a seed: people, backdrop, light, camera and lens, with the exact alpha.
 
-Colour is summed premultiplied in linear light, as in a lens; the layers given out are sRGB, as in a file.
+Colour is summed premultiplied in linear light, as in a lens. The returned layers are sRGB, as in a file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .surface import random_colour, random_light
 
 Generator = np.random.Generator
 FPS = 24.0
-FOLLOWED = 0.5  # of the camera's way is seen on people; for the rest it follows them
+FOLLOWED = 0.5  # share of the camera's motion seen on people; it follows them with the rest
 TIERS = ("easy", "medium", "hard")
 
 
@@ -34,7 +34,7 @@ class Frame:
     Attributes:
         image: ``[3, H, W]``, sRGB 0..1, before any degradation.
         alpha: ``[1, H, W]``, 0..1.
-        foreground: ``[3, H, W]``, sRGB, straight; zero where alpha is.
+        foreground: ``[3, H, W]``, sRGB, straight; 0 where alpha is 0.
         background: ``[3, H, W]``, sRGB, with the shadows that fall on it.
     """
 
@@ -49,14 +49,14 @@ class Tier:
     """How hard a clip is.
 
     Attributes:
-        clutter: Things in the background, 0..1.
+        clutter: How many things are in the background; 1 is many.
         alike: How likely clothes and background share their colours.
-        lookalikes: Most human-like shapes behind.
-        passers: Most things that cross.
+        lookalikes: The most shapes in the background that look like people.
+        passers: The most things that cross the background.
         second: How likely there is a second person.
-        lively: Least and most motion of people.
-        travel: Most wandering of the camera, in frame heights.
-        wind: Most wind.
+        lively: The least and the most motion of people.
+        travel: The most that the camera moves, in frame heights.
+        wind: The most wind.
     """
 
     clutter: float
@@ -77,16 +77,16 @@ TIER = {
 
 
 class Scene:
-    """Everything that a seed decides.
+    """A clip, all of it decided by a seed.
 
     Args:
-        seed: Same seed, same clip.
+        seed: The same seed always gives the same clip.
         size: Height and width in pixels.
         tier: ``"easy"``, ``"medium"`` or ``"hard"``.
     """
 
     def __init__(self, seed: int, size: tuple[int, int], tier: str = "medium") -> None:
-        # The backdrop has its own generator: how much it draws depends on the size, and people must not.
+        # The backdrop has its own generator: it takes more numbers at larger sizes, and people must not depend on that.
         random, behind = np.random.default_rng([seed, TIERS.index(tier)]).spawn(2)
         kind = TIER[tier]
         self.size = size
@@ -135,7 +135,7 @@ class Scene:
         return Frame(foreground * alpha + background * (1 - alpha), alpha, foreground, background)
 
     def shade(self, background: Tensor, alpha: Tensor) -> Tensor:
-        """The soft shadow that people cast on what is behind them."""
+        """``background`` with the soft shadow of the people in front of it."""
         small = F.interpolate(alpha[None], scale_factor=0.25, mode="area", recompute_scale_factor=True)[0]
         shift = [round(float(c) * small.shape[-2]) for c in self.cast]
         padded = F.pad(small[None], (16, 16, 16, 16), mode="replicate")[0]
@@ -144,7 +144,7 @@ class Scene:
         return background * (1 - self.shadow * shadow)
 
     def spill(self, colour: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
-        """The background's light creeping round the edges of people, premultiplied as ``colour`` is."""
+        """``colour``, premultiplied, with light of the background on the edges of people (light wrap)."""
         both = torch.cat([background * (1 - alpha), 1 - alpha])
         small = F.interpolate(both[None], scale_factor=0.25, mode="area", recompute_scale_factor=True)[0]
         near = F.interpolate(blur(small, 0.015 * small.shape[-2])[None], self.size, mode="bilinear")[0]

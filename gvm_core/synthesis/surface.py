@@ -1,4 +1,4 @@
-"""What surfaces look like: noise, cloth, skin, and the light that falls on them. Colours are linear light."""
+"""Surfaces and light: noise, cloth, skin, lamps. Colours are linear light."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRAIN = 256
 
 
 def noise(random: Generator, size: tuple[int, int], cells: int, octaves: int, decay: float = 0.5) -> Tensor:
-    """Smooth noise ``[H, W]`` of mean 0 and deviation about 1; ``cells`` blobs across its height in the first octave."""
+    """Smooth noise ``[H, W]``, mean 0 and deviation about 1, with ``cells`` blobs over its height in the first octave."""
     height, width = size
     total, power = torch.zeros(size), 0.0
     for octave in range(octaves):
@@ -30,7 +30,7 @@ def noise(random: Generator, size: tuple[int, int], cells: int, octaves: int, de
 
 
 def tiled(values: Tensor) -> Tensor:
-    """``[H, W]`` noise that meets itself at its borders: its own middle is faded in there."""
+    """``[H, W]`` noise made to repeat without seams: its middle is faded in at its borders."""
     for axis in (0, 1):
         shape = [1, 1]
         shape[axis] = -1
@@ -47,26 +47,26 @@ def read(texture: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 
 def random_colour(random: Generator) -> np.ndarray:
-    """An sRGB colour as things have them: any brightness, seldom garish."""
+    """A random sRGB colour of any brightness, seldom saturated."""
     grey = random.uniform(0.04, 0.96)
     garish = random.beta(1.2, 2.5)
     return np.clip(grey + (random.uniform(0, 1, 3) - 0.5) * 1.6 * garish * (1 - abs(grey - 0.5)), 0.02, 0.98)
 
 
 def linear(colour: np.ndarray | list[float]) -> Tensor:
-    """An sRGB colour as linear light, ``[3, 1, 1]``, by the square that all drawing here uses for speed."""
+    """An sRGB colour as linear light, ``[3, 1, 1]``, by squaring: fast, and near enough for all drawing here."""
     return torch.from_numpy(np.clip(np.asarray(colour, np.float32), 0, 1) ** 2)[:, None, None]
 
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp, and what comes from everywhere else.
+    """A lamp and ambient light.
 
     Attributes:
-        direction: Where the lamp is seen from the surface: down, right, towards the camera; length 1.
-        lamp: Its colour, ``[3, 1, 1]``, linear.
-        above: What comes from the sky or ceiling, ``[3, 1, 1]``.
-        below: What the ground gives back, ``[3, 1, 1]``.
+        direction: From the surface to the lamp: down, right, towards the camera; length 1.
+        lamp: Colour of the lamp, ``[3, 1, 1]``, linear.
+        above: Light from the sky or ceiling, ``[3, 1, 1]``.
+        below: Light reflected by the ground, ``[3, 1, 1]``.
     """
 
     direction: tuple[float, float, float]
@@ -75,7 +75,7 @@ class Light:
     below: Tensor
 
     def on(self, down: Tensor, right: Tensor, facing: Tensor) -> tuple[Tensor, Tensor]:
-        """Light ``[3, h, w]`` on a surface with this normal, and the share of the lamp mirrored to us ``[h, w]``."""
+        """Light ``[3, h, w]`` on a surface with this normal, and the share of the lamp's reflection ``[h, w]``."""
         toward = down * self.direction[0] + right * self.direction[1] + facing * self.direction[2]
         mix = (0.5 - 0.5 * down).clamp(0, 1)
         ambient = self.below + (self.above - self.below) * mix
@@ -85,7 +85,7 @@ class Light:
 
 
 def random_light(random: Generator) -> Light:
-    """Daylight, a window, a lamp: any light a person may stand in."""
+    """A random light: daylight, a window, a lamp."""
     angle, height = random.uniform(-1.3, 1.3), random.uniform(-1.0, 0.1)
     direction = np.array([height, math.sin(angle), random.uniform(0.2, 1.0) * math.cos(angle)])
     direction = direction / np.linalg.norm(direction)
@@ -130,7 +130,7 @@ class Cloth:
         self.shift = random.uniform(0, 1, 2).tolist()
 
     def pattern(self, u: Tensor, v: Tensor) -> Tensor:
-        """How much of the other colour is at ``u`` along and ``v`` across, ``[h, w]``."""
+        """Share of the second colour at ``u`` along and ``v`` across, ``[h, w]``."""
         a, b = u / self.period, v / self.period
         if self.kind == "stripes":
             return soft_step(torch.cos(math.pi * b) - 0.2)
@@ -144,7 +144,7 @@ class Cloth:
         return soft_step((mottle - 1) * 14) if self.kind == "camouflage" else soft_step((mottle - 1.06) * 14)
 
     def surface(self, u: Tensor, v: Tensor) -> Tensor:
-        """Its own colour at ``u`` along and ``v`` across, ``[3, h, w]`` or ``[3, 1, 1]``, linear."""
+        """The unlit colour at ``u`` along and ``v`` across, ``[3, h, w]`` or ``[3, 1, 1]``, linear."""
         return self.base + (self.other - self.base) * self.pattern(u, v) if self.kind else self.base
 
     def lit(self, u: Tensor, v: Tensor, normal: tuple[Tensor, Tensor, Tensor], light: Light) -> Tensor:

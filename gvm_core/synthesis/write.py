@@ -1,4 +1,4 @@
-"""Clips with their layers as folders of pictures, in the layout that the field's test sets have."""
+"""Writing clips with their layers to folders of pictures, in the usual layout of test sets for video matting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .degrade import Degradation
 from .scene import Frame
 
 LAYERS = {"com": "image", "pha": "alpha", "fgr": "foreground", "bgr": "background"}
-"""The folder each layer goes to."""
+"""Folders and the layers they receive."""
 
 
 def write_clip(folder: Path, frames: Iterable[Frame], degrade: float = 0.0, seed: int = 0) -> Iterator[int]:
@@ -21,9 +21,9 @@ def write_clip(folder: Path, frames: Iterable[Frame], degrade: float = 0.0, seed
 
     Args:
         folder: Of the clip; its layers' folders must be empty.
-        frames: What to write.
-        degrade: Strength of `Degradation`, which only the composite suffers.
-        seed: For its choices.
+        frames: The frames to write.
+        degrade: Strength of `Degradation`, which is applied to the composite only.
+        seed: Of the degradation.
 
     Raises:
         MediaError: If something is there already.

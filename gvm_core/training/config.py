@@ -42,8 +42,8 @@ class Stage:
             afterwards; 0 for not at all.
         rank: Of the LoRA.
         clips: Drawn clips to learn from, beside the footage that is given.
-        sources: Shares of ``drawn`` clips, of ``people`` composed of the subjects and backgrounds that are given, and of
-            the ``clips`` that are given; without it, all there is in equal shares.
+        sources: Shares of ``drawn`` clips, of ``people`` composed of the given subjects and backgrounds, and of the
+            given ``clips``; without it, all there is in equal shares.
         chimeras: How many drawn bodies to put under the heads of the given subjects; see `datasets.chimeras`.
         encoded: How many clips to compose and encode beforehand and reuse; 0 composes every clip anew.
         checkpointing: Activation checkpointing: less memory, a third more time.

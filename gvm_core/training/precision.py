@@ -24,7 +24,7 @@ class FloatGroupNorm(nn.GroupNorm):
 class TemporalConv(nn.Conv3d):
     """A convolution over time alone, ``(k, 1, 1)`` with padding, computed as a 2D convolution.
 
-    The numbers are the same. In bfloat16 on a CPU the 3D convolution gives wrong weight gradients (seen with torch 2.13:
+    The numbers are the same. In bfloat16 on a CPU the 3D convolution gives wrong weight gradients (torch 2.13 has
     non-finite values at random places for clips of two frames).
     """
 
