@@ -20,9 +20,9 @@ from torch import Tensor
 from gvm_core.evaluation.cases import FIRST_SEED, scene_and_camera
 from gvm_core.evaluation.contestants import blurred_mask
 from gvm_core.metrics import MatteScorer
-from gvm_core.training.degrade import Degradation
-from gvm_core.training.studio.backdrop import blur
-from gvm_core.training.studio.scene import Frame
+from gvm_core.synthesis.backdrop import blur
+from gvm_core.synthesis.degrade import Degradation
+from gvm_core.synthesis.scene import Frame
 
 MEASURES = ("mad", "soft_mad", "dtssd")
 REACHES = (1, 2, 4, 8, 16)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..gvm_core.errors import InputError
 from ..gvm_core.metrics import MatteScorer
 from ..gvm_core.post.resize import resize
-from ..gvm_core.training.studio.scene import TIERS, draw_frames
+from ..gvm_core.synthesis.scene import TIERS, draw_frames
 from .chart import chart
 from .sockets import schema, to_alpha
 

@@ -1,1 +1,1 @@
-"""Mattes against the truth: cases to matte, contestants that matte them, and the table that comes of it."""
+"""Scoring mattes against the truth: cases to matte, models and methods that matte them, and the table of results."""

@@ -1,4 +1,4 @@
-"""What to matte and what should come out: clips drawn from seeds, real people, folders of the usual benchmarks."""
+"""Clips to matte and their true mattes: drawn from seeds, real people, and folders of the usual benchmarks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ..datasets.backgrounds import read_places
+from ..datasets.cutouts import find_subjects_with_mattes, read_cutouts
+from ..datasets.pairs import FRAMES_NAMES, TRUTH_NAMES, find_labelled
+from ..datasets.people import PeopleSource
 from ..errors import InputError
 from ..media.sequence import SequenceWriter
-from ..training.datasets.backgrounds import read_places
-from ..training.datasets.cutouts import find_subjects_with_mattes, read_cutouts
-from ..training.datasets.people import PeopleSource
-from ..training.degrade import Degradation
-from ..training.pairs import FRAMES_NAMES, TRUTH_NAMES, find_labelled
-from ..training.studio.scene import TIERS, Scene
+from ..synthesis.degrade import Degradation
+from ..synthesis.scene import TIERS, Scene
 
 FIRST_SEED = 2_000_000
 """Evaluation draws its clips at and above this seed; training stays below it."""
@@ -30,8 +30,8 @@ class Case:
 
     Attributes:
         name: What it is called in the table.
-        group: What it is averaged with: a tier or a folder.
-        open: Starts over and yields frames ``[3, H, W]`` (sRGB 0..1) with their alpha ``[1, H, W]``.
+        group: The cases it is averaged with: a tier or a folder.
+        open: Yields frames ``[3, H, W]`` (sRGB 0..1) with their alpha ``[1, H, W]``, from the first at each call.
     """
 
     name: str
@@ -50,7 +50,7 @@ def synthetic_cases(tiers: tuple[str, ...], clips: int, seed: int, size: int, fr
         frames: Frames in a clip.
 
     Raises:
-        InputError: For a tier there is none of, or numbers below 1.
+        InputError: For an unknown tier, or numbers below 1.
     """
     if unknown := [tier for tier in tiers if tier not in TIERS]:
         raise InputError(f"there is no tier {unknown[0]!r}; there are {', '.join(TIERS)}")
@@ -67,7 +67,7 @@ def synthetic_cases(tiers: tuple[str, ...], clips: int, seed: int, size: int, fr
 
 
 def draw(seed: int, tier: str, size: int, frames: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The frames of a drawn clip as a camera and a file leave them, and their exact alpha."""
+    """The frames of a drawn clip after a camera's and compression's faults, and their exact alpha."""
     scene, camera = scene_and_camera(seed, tier, size)
     for index in range(frames):
         frame = scene.frame(index)
@@ -75,7 +75,7 @@ def draw(seed: int, tier: str, size: int, frames: int) -> Iterator[tuple[Tensor,
 
 
 def scene_and_camera(seed: int, tier: str, size: int) -> tuple[Scene, Degradation]:
-    """What a drawn clip shows, and what is done to its pictures."""
+    """The scene of a drawn clip, and the camera faults of its pictures."""
     return Scene(seed, (size, size), tier), Degradation(np.random.default_rng(seed), 0.5)
 
 
@@ -95,15 +95,15 @@ def people_cases(
     size: int,
     frames: int,
 ) -> list[Case]:
-    """Real people, as they are and before other places; in groups, of cases that training must not have seen.
+    """Real people, as they are and before other places, in four groups. Training must not have seen them.
 
-    ``still`` are the pictures as they are and ``filmed`` the clips, whose mattes may be somebody's guess. In ``motion``
-    people, camera and light move, and alpha is exact: they are composed. ``nobody`` are views of the places alone.
+    ``still`` are the given pictures and ``filmed`` the given clips; their mattes may be estimates. The clips of
+    ``motion`` are composed: people, camera and light move, and alpha is exact. ``nobody`` are views of the places alone.
 
     Args:
         subjects: Folders of people with mattes; see `find_subjects_with_mattes`.
         backgrounds: Folders of places without people.
-        pools: Receives the cut-outs.
+        pools: Folder where the cut-outs are stored.
         clips: How many clips in motion.
         views: How many views with nobody in them.
         seed: Names the set: another seed, other clips and views.

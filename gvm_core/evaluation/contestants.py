@@ -1,4 +1,4 @@
-"""Who mattes: our models in any windowing, the classics they are held against, and whoever left mattes in a folder."""
+"""What is scored: our models with any windows, classic methods as baselines, and folders of mattes made elsewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..datasets.pairs import media_named
 from ..errors import InputError, optional
 from ..frames import Clip
 from ..host.base import Host
@@ -20,8 +21,7 @@ from ..media import open_frames
 from ..models.weights import load_model, model_folder
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
-from ..training.pairs import media_named
-from ..training.studio.backdrop import blur
+from ..synthesis.backdrop import blur
 from ..windows import WindowPlan
 
 WALKER_EDGE = 128
@@ -33,27 +33,27 @@ Matte = Callable[[Iterable[Tensor]], Iterator[Clip]]
 
 @dataclass(frozen=True)
 class Contestant:
-    """Something that mattes.
+    """A model or method to score.
 
     Attributes:
         name: What it is called in the table.
         matte: How it mattes.
-        joins: For a number of frames, where its windows meet (`WindowPlan.joins`); None where it has none.
-        told: It is given the truth in place of frames: a bound, not a rival.
-        megabytes: Size of its weights as they are stored; None where it has none, or nobody knows.
-        case: For the name of a case, how it mattes that, where this differs from case to case.
+        joins: For a number of frames, the places where its windows meet (`WindowPlan.joins`); None without windows.
+        given_truth: Whether it gets the true mattes in place of frames. Its score is a bound, not a competing result.
+        megabytes: Size of its weight files; None if it has none or it is not known.
+        case: Returns ``matte`` for the name of a case, if it differs between cases.
     """
 
     name: str
     matte: Matte
     joins: Callable[[int], Tensor] | None = None
-    told: bool = False
+    given_truth: bool = False
     megabytes: float | None = None
     case: Callable[[str], Matte] | None = None
 
 
 def model_contestant(spec: str, settings: MatteSettings, dtype: torch.dtype, host: Host) -> Contestant:
-    """A model by name or folder; ``NAME@1`` is the same with windows of one frame: what it is worth without time.
+    """A model by name or folder; ``NAME@1`` is the same with windows of one frame, to see what other frames contribute.
 
     Args:
         spec: ``demo``, ``gvm``, a model folder; with ``@LENGTH`` or ``@LENGTH/OVERLAP`` for other windows.
@@ -62,7 +62,7 @@ def model_contestant(spec: str, settings: MatteSettings, dtype: torch.dtype, hos
         host: Where it runs.
 
     Raises:
-        ModelError: There is no such model.
+        ModelError: If there is no such model.
     """
     name, windows = split_spec(spec)
     if windows:
@@ -90,12 +90,12 @@ def split_spec(spec: str) -> tuple[str, WindowPlan | None]:
 
 
 def fingerprint(spec: str) -> str:
-    """A digest of the weights that ``spec`` names, so that kept results are not taken for another model's."""
+    """A digest of the weights that ``spec`` names, so that stored results are not taken for those of another model."""
     return digest_of(model_folder(split_spec(spec)[0]))
 
 
 def digest_of(folder: Path) -> str:
-    """Differs where the files in ``folder`` do."""
+    """A digest of the names and contents of all files in ``folder``."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(file.name.encode())
@@ -132,16 +132,16 @@ def results_contestant(name: str, folder: Path) -> Contestant:
 
 
 def background_subtraction(frames: Iterable[Tensor]) -> Iterator[Clip]:
-    """What differs from the median of the clip's frames is subject. Holds the clip."""
+    """Background subtraction: what differs from the median of the clip's frames is subject. Holds the clip."""
     clip = torch.stack(list(frames))
     difference = (clip - clip.median(dim=0).values).abs().amax(dim=1, keepdim=True)
     yield Clip(((difference - 0.06) / 0.12).clamp(0, 1), 0)
 
 
 def random_walker(frames: Iterable[Tensor]) -> Iterator[Clip]:
-    """Each frame by itself: Grady's random walker, told that the border is background and the middle subject.
+    """Grady's random walker on each frame, with the border as background and the middle as subject.
 
-    The kind of method that asks for a box; here the box is a guess. Needs scikit-image.
+    Such methods ask the user for a box; here the box is a guess. Needs scikit-image.
     """
     walk = optional("skimage.segmentation", "scikit-image").random_walker
     for index, frame in enumerate(frames):
@@ -159,7 +159,7 @@ def random_walker(frames: Iterable[Tensor]) -> Iterator[Clip]:
 
 
 def blurred_mask(truths: Iterable[Tensor]) -> Iterator[Clip]:
-    """The truth cut at one half and blurred by a hundredth of its height: the best that a segmentation can do."""
+    """The truth thresholded at one half and blurred by a hundredth of its height: a bound for segmentation methods."""
     for index, truth in enumerate(truths):
         binary = (truth > 0.5).float()
         yield Clip(blur(binary, max(0.01 * truth.shape[-2], 1.0))[None].clamp(0, 1), index)
@@ -168,5 +168,5 @@ def blurred_mask(truths: Iterable[Tensor]) -> Iterator[Clip]:
 BASELINES = {
     "background": Contestant("background", background_subtraction),
     "walker": Contestant("walker", random_walker),
-    "blurred-mask": Contestant("blurred-mask", blurred_mask, told=True),
+    "blurred-mask": Contestant("blurred-mask", blurred_mask, given_truth=True),
 }

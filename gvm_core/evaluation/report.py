@@ -1,4 +1,4 @@
-"""Run contestants over cases, keep every result as it comes, and lay the results out."""
+"""Run contestants over cases, store every result at once, and make the table and the plot."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 def score_case(contestant: Contestant, case: Case) -> dict[str, Any]:
-    """Matte a case and score it while it goes by.
+    """Matte a case and score it frame by frame, without holding the clip.
 
     Returns:
-        The means of `MatteScore`'s measures; ``frames``, their number; ``seconds``, what matting took for each of them,
+        The means of `MatteScore`'s measures; ``frames``, their number; ``seconds``, the time of matting one of them
         without drawing, reading and scoring; ``per_frame``, the measures of each frame.
     """
     waiting: deque[Tensor] = deque()
@@ -37,7 +37,7 @@ def score_case(contestant: Contestant, case: Case) -> dict[str, Any]:
     def inputs() -> Iterator[Tensor]:
         for frame, truth in given:
             waiting.append(truth)
-            yield truth if contestant.told else frame
+            yield truth if contestant.given_truth else frame
 
     scorer, frames = MatteScorer(), 0
     taken = Stopwatch(mattes(inputs()))
@@ -55,7 +55,7 @@ def score_case(contestant: Contestant, case: Case) -> dict[str, Any]:
 
 
 class Stopwatch(Generic[T]):
-    """Iterates over ``items`` and adds up the seconds that it waits for them."""
+    """Iterates over ``items`` and adds up the seconds spent waiting for them."""
 
     def __init__(self, items: Iterable[T]) -> None:
         self.items, self.seconds = iter(items), 0.0
@@ -72,7 +72,7 @@ class Stopwatch(Generic[T]):
 
 
 def plain(value: float) -> float | None:
-    """``value``, or None where JSON has no word for it."""
+    """``value``, or None where it is not finite, which JSON cannot express."""
     return value if math.isfinite(value) else None
 
 
@@ -86,15 +86,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score every contestant on every case.
 
-    After each case the results are in ``file``; run again with the same settings it takes up what is there.
+    ``file`` is written after each case. Run again with the same settings, only what is missing is scored.
 
     Args:
-        contestants: By name, what makes one when its turn comes, so that only one model is loaded at a time.
-        weights: By name, a digest of its weights; results of other weights are done again.
+        contestants: By name, a function that makes it when its turn comes, so that only one model is loaded at a time.
+        weights: By name, a digest of its weights; stored results of other weights are replaced.
         cases: What to matte.
-        settings: What the results depend on, kept with them and compared on resuming.
-        file: JSON, or None to keep nothing.
-        progress: Told each step in a sentence.
+        settings: All settings that change the results; stored with them and compared on resuming.
+        file: JSON file, or None to store nothing.
+        progress: Called with a sentence after each case.
 
     Returns:
         ``models``: by name, ``mean`` over all cases, ``groups`` with the means over each, ``clips`` by case. ``mean``
@@ -129,7 +129,7 @@ def evaluate(
 
 
 def earlier(file: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """What ``file`` already holds of a run with these settings."""
+    """The results that ``file`` holds of an earlier run with these settings."""
     fresh = {"settings": settings, "models": {}}
     if file is None or not file.exists():
         return fresh
@@ -143,7 +143,7 @@ def earlier(file: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(report: dict[str, Any], file: Path | None) -> None:
-    """Put the report under its name, whole."""
+    """Write the report under another name, then rename it: the file is never half written."""
     if file is None:
         return
     with atomic(file) as part:
@@ -151,7 +151,7 @@ def write(report: dict[str, Any], file: Path | None) -> None:
 
 
 def summarise(report: dict[str, Any], leader: str) -> None:
-    """Write the means beside the clips they are of, and those of ``leader`` at the top."""
+    """Add means over all clips and over each group, and repeat those of ``leader`` at the top."""
     for entry in report["models"].values():
         clips = entry["clips"].values()
         entry["mean"] = mean(list(clips))

@@ -1,1 +1,1 @@
-"""Synthetic clips and training. Nothing that mattes imports this."""
+"""Training: configurations, losses, batches, the loop, LoRAs. Only the command line imports it."""

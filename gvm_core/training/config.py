@@ -1,4 +1,4 @@
-"""What is trained, on what, for how long: read from a JSON file, checked before anything runs."""
+"""Training configurations: what is trained, on what, for how long. Read from JSON and checked before anything runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..datasets.drawn import Clips
 from ..errors import InputError
-from .dataset import Clips
 
 CONFIGS = Path(__file__).with_name("configs")
 NETWORKS = ("vae", "unet")
@@ -20,7 +20,7 @@ SOURCES = ("drawn", "people", "clips")
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stretch of training.
+    """One stage of a training.
 
     Attributes:
         name: What it is called in the log and the table of losses.
@@ -28,7 +28,7 @@ class Stage:
         learn: Its ``"all"``, ``"spatial"`` or ``"temporal"`` weights, or a ``"lora"`` beside its frozen ones.
         objective: ``"zeros"``: matte latents from zeros in one step, as the released weights work; ``"flow"``: flow
             matching from noise.
-        still: Pass over the layers that look along time: for a new network that learns from single frames first.
+        still: Train on single frames, without the layers that work over time.
         sizes: Edges of the square clips in pixels; each batch has one of them.
         frames: Frames in a clip.
         batch: Clips in a step.
@@ -39,14 +39,14 @@ class Stage:
             ``laplacian``, ``gradient`` and ``coherence``. All but the first need the decoder, which is most of a step.
         decoded: Edge in pixels of the random square that is decoded for those; 0 decodes everything.
         refine: How far around a pixel decoded mattes are refined by the frames before those losses, as matting will do
-            afterwards: the network then learns what refining makes the best of. 0 does not.
+            afterwards; 0 for not at all.
         rank: Of the LoRA.
         clips: Drawn clips to learn from, beside the footage that is given.
-        sources: Shares of ``drawn`` clips, of ``people`` composed of the subjects and backgrounds that are given, and of
-            the ``clips`` that are given; without it, all there is in equal shares.
-        chimeras: Draw so many bodies for the heads of the subjects that are given, dressed in the backgrounds' pictures.
-        encoded: Compose and encode so many clips beforehand and learn from them over and over; 0 composes each anew.
-        checkpointing: Compute activations twice rather than keep them: less memory, a third more time.
+        sources: Shares of ``drawn`` clips, of ``people`` composed of the given subjects and backgrounds, and of the
+            given ``clips``; without it, all there is in equal shares.
+        chimeras: How many drawn bodies to put under the heads of the given subjects; see `datasets.chimeras`.
+        encoded: How many clips to compose and encode beforehand and reuse; 0 composes every clip anew.
+        checkpointing: Activation checkpointing: less memory, a third more time.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Stage:
         self.check_sources(at)
 
     def check_sources(self, at: str) -> None:
-        """Refuse shares of sources that have no meaning; ``at`` names the stage."""
+        """Check the shares of sources; ``at`` names the stage in messages."""
         if unknown := set(self.sources) - set(SOURCES):
             raise InputError(f"{at}: there is no source {min(unknown)!r}; there are {', '.join(SOURCES)}")
         if self.sources and (min(self.sources.values()) < 0 or not sum(self.sources.values())):
@@ -106,12 +106,12 @@ class Stage:
 
     @property
     def encodes(self) -> bool:
-        """Whether it changes the encoder, and with it what latents mean."""
+        """Whether the stage trains the encoder."""
         return self.network == "vae" and self.learn != "temporal"
 
     @property
     def pixels(self) -> bool:
-        """Whether a loss needs decoded mattes."""
+        """Whether any loss needs decoded mattes."""
         return any(weight for name, weight in self.losses.items() if name != "latent")
 
 
@@ -124,7 +124,7 @@ class TrainingConfig:
         unet: The UNet's configuration, in the published layout; None takes the start's.
         vae: The VAE's, in the same way.
         start: ``"scratch"``, or a model folder to begin from: the released weights, or SVD's own.
-        sizes: The frames' size, and how far edges are off, written beside the model as advice; None takes the start's.
+        sizes: The recommended size of frames and reach of refining, written beside the model; None takes the start's.
         latent_channels: Widen the start's latents to this many channels, for a stage that teaches the VAE to use them;
             None leaves them.
     """
@@ -147,7 +147,7 @@ def read_config(name: str) -> TrainingConfig:
     """A configuration by its file, or by the name of a bundled one.
 
     Raises:
-        InputError: If there is none, or it says something that has no meaning.
+        InputError: If there is none, or a value in it is not allowed.
 
     Example:
         >>> [stage.network for stage in read_config("demo-quick").stages][:2]
@@ -172,7 +172,7 @@ def bundled_configs() -> list[str]:
 
 
 def build(kind: type, content: dict[str, Any]) -> Any:
-    """A dataclass of ``kind`` from what JSON knows."""
+    """A dataclass of ``kind`` from the values of a JSON object."""
     names = {each.name for each in fields(kind)}
     if unknown := set(content) - names:
         raise InputError(f"{kind.__name__} knows no {min(unknown)!r}; it knows {', '.join(sorted(names))}")

@@ -1,4 +1,4 @@
-"""Clips as the UNet sees them: latents of pictures and mattes, encoded as they come or beforehand."""
+"""Clips encoded to latents for the UNet, batch by batch or all beforehand."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.arrays import write_arrays
+from ..datasets.batch import Batch, Source
 from ..models.vae import TemporalVAE
 from ..progress import Progress
 from .config import Stage
-from .dataset import Batch, Source
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ TOGETHER = 64
 
 
 class EncodedBatch(NamedTuple):
-    """Latents, and what they were encoded from.
+    """The latents of a batch, and the batch itself.
 
     Attributes:
         known: Latents of the pictures ``[B, T, C, h, w]``.
@@ -55,7 +56,7 @@ def encode_batch(vae: TemporalVAE, batch: Batch) -> EncodedBatch:
 
 
 def checksum(vae: TemporalVAE, batch: Batch) -> int:
-    """Differs where the encoder, the clips, or what is kept of them do."""
+    """A checksum of the encoder's weights, of example clips and of the names of what is stored."""
     value = zlib.crc32(f"{vae.scaling_factor} {EncodedBatch._fields}".encode())
     for tensor in (*vae.encoder.parameters(), *vae.quant_conv.parameters(), *batch):
         value = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), value)
@@ -63,15 +64,15 @@ def checksum(vae: TemporalVAE, batch: Batch) -> int:
 
 
 class EncodedClips:
-    """``stage.encoded`` clips, composed and encoded once: encoding is most of what a small UNet's step costs.
+    """``stage.encoded`` clips, composed and encoded once, because encoding is most of the cost of a small UNet's step.
 
-    They are kept in parts, so that work that was stopped goes on with the first that is missing.
+    They are stored in several files. A run that was stopped goes on with the first file that is missing.
 
     Args:
-        folder: Where they are kept between runs, until the encoder or the clips are others.
-        vae: Encodes.
+        folder: Where they are stored between runs. Another encoder or other clips get other names.
+        vae: The encoder.
         source: Where clips come from.
-        stage: How many, how large, how long.
+        stage: How many clips, their size and length.
         seed: Seeds the compositions.
         dtype: Precision of the encoding.
     """
@@ -88,7 +89,7 @@ class EncodedClips:
             self.parts[size] = self.collected(folder / name, count, size, [*seed, size])
 
     def collected(self, folder: Path, count: int, size: int, seed: list[int]) -> dict[str, np.ndarray]:
-        """``count`` clips of ``size`` pixels, what is missing of them made and kept in ``folder``."""
+        """``count`` clips of ``size`` pixels, read from ``folder``; missing ones are made and stored there first."""
         folder.mkdir(parents=True, exist_ok=True)
         each = max(TOGETHER // self.frames, 1)
         paths = {first: folder / f"{first:06}.npz" for first in range(0, count, each)}
@@ -105,14 +106,14 @@ class EncodedClips:
             for number, first in enumerate(missing):
                 batch = waiting.pop().result()
                 waiting = [ahead.submit(composed, later) for later in missing[number + 1 : number + 2]]
-                keep(paths[first], self.encoded(batch))
+                write_arrays(paths[first], self.encoded(batch))
                 progress.count(len(batch.images))
                 log.info("encoding clips of %d frames at %d px: %s", self.frames, size, progress)
         loaded = [dict(np.load(path)) for path in paths.values()]
         return {name: np.concatenate([part[name] for part in loaded]) for name in EncodedBatch._fields}
 
     def encoded(self, batch: Batch) -> dict[str, np.ndarray]:
-        """Latents in half precision, the rest as bytes."""
+        """A batch as it is stored: latents in half precision, the rest as bytes."""
         device = next(self.vae.parameters()).device
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
             latents = encode_batch(self.vae, batch.to(device))
@@ -122,7 +123,7 @@ class EncodedClips:
         }
 
     def batch(self, count: int, size: int, frames: int, random: np.random.Generator) -> EncodedBatch:
-        """``count`` of them, of ``size`` pixels; ``frames`` is theirs."""
+        """``count`` clips of ``size`` pixels; their number of frames was decided when they were made."""
         del frames
         parts = self.parts[size]
         picked = random.integers(len(parts["known"]), size=count)
@@ -130,10 +131,3 @@ class EncodedClips:
             torch.from_numpy(parts[name][picked]).float() / (1 if name in LATENTS else 255)
             for name in EncodedBatch._fields
         ))  # fmt: skip
-
-
-def keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write ``arrays`` to ``path``, whole or not at all."""
-    part = path.with_suffix(".part.npz")
-    np.savez(part, allow_pickle=False, **arrays)
-    part.replace(path)

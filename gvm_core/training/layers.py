@@ -1,4 +1,4 @@
-"""Which layers of a network look along time, and how a new network begins without them."""
+"""Which layers of a network work over time, and how to start a new network without their effect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAST = ("temporal_res_block.conv2", "ff_in.net.2", "attn1.to_out.0", "ff.net.2",
 
 
 def is_temporal(name: str) -> bool:
-    """Whether the weight or module of this name looks along time.
+    """Whether the weight or module of this name works over time.
 
     Example:
         >>> is_temporal("down_blocks.0.resnets.0.temporal_res_block.conv1.weight"), is_temporal("conv_in.weight")
@@ -21,10 +21,10 @@ def is_temporal(name: str) -> bool:
     return any(part in TEMPORAL for part in name.split("."))
 
 
-def begin_still(network: nn.Module) -> None:
-    """Have a new network's layers over time begin as doing nothing, so that it can learn from single frames first.
+def zero_temporal_layers(network: nn.Module) -> None:
+    """Make the temporal layers of a new network do nothing at first, so that it can learn from single frames.
 
-    The last layer of each of their branches is zeroed; a last convolution over time passes frames through.
+    The last layer of each of their branches is set to zero. A final convolution over time is set to the identity.
     """
     with torch.no_grad():
         for name, module in network.named_modules():

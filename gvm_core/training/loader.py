@@ -1,4 +1,4 @@
-"""Batches made ahead of the steps that learn from them, by as many processes as there are to spare."""
+"""The batch of every training step, prepared in other processes while earlier steps run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ..datasets.batch import Source
 from .config import Stage
-from .dataset import Source
 
 
-class Draw(NamedTuple):
-    """What a step starts from.
+class StepData(NamedTuple):
+    """What one step needs.
 
     Attributes:
-        seed: For the noise the step draws.
+        seed: Of the noise that the step adds.
         batch: Its clips.
     """
 
@@ -25,33 +25,33 @@ class Draw(NamedTuple):
     batch: Any
 
 
-class Draws(Dataset):
-    """The draw of each step, by its number; everything random in it comes from that number.
+class StepDataset(Dataset):
+    """The data of each step by its number, which alone decides everything random in it.
 
     Args:
         source: Where clips come from.
-        stage: How many, how large, how long.
+        stage: How many clips, their size and length.
         seed: Of the stage.
-        member: The process that will learn from them: all have clips of one size, each has its own.
+        process: Number of this process. In one step all processes have clips of the same size, but not the same clips.
     """
 
-    def __init__(self, source: Source, stage: Stage, seed: list[int], member: int) -> None:
-        self.source, self.stage, self.seed, self.member = source, stage, seed, member
+    def __init__(self, source: Source, stage: Stage, seed: list[int], process: int) -> None:
+        self.source, self.stage, self.seed, self.process = source, stage, seed, process
 
-    def __getitem__(self, step: int) -> Draw:
-        """The draw of ``step``."""
+    def __getitem__(self, step: int) -> StepData:
+        """The data of ``step``."""
         size = int(np.random.default_rng([*self.seed, step]).choice(self.stage.sizes))
-        random = np.random.default_rng([*self.seed, step, self.member])
+        random = np.random.default_rng([*self.seed, step, self.process])
         seed = int(random.integers(2**31))
-        return Draw(seed, self.source.batch(self.stage.batch, size, self.stage.frames, random))
+        return StepData(seed, self.source.batch(self.stage.batch, size, self.stage.frames, random))
 
 
-def draw_ahead(draws: Draws, first: int, workers: int, device: torch.device) -> Iterator[Draw]:
-    """The draws from step ``first`` to the stage's last, made by ``workers`` processes, or by this one if 0."""
+def load_steps(steps: StepDataset, first: int, workers: int, device: torch.device) -> Iterator[StepData]:
+    """The data of step ``first`` to the stage's last, made by ``workers`` processes, or by this one if 0."""
     loader = DataLoader(
-        draws,
+        steps,
         batch_size=None,
-        sampler=range(first, draws.stage.steps),
+        sampler=range(first, steps.stage.steps),
         num_workers=workers,
         pin_memory=device.type == "cuda",
     )

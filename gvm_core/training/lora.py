@@ -1,4 +1,4 @@
-"""A LoRA that learns beside the frozen weights of a UNet, and the file it becomes."""
+"""Training a LoRA beside the frozen weights of a UNet, and writing it to a file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ORIGINAL = ".parametrizations.weight.original"
 
 
 class LowRankUpdate(nn.Module):
-    """``weight + up @ down``, nothing at first (Hu et al., LoRA, 2021).
+    """``weight + up @ down``, where ``up`` is zero at first (Hu et al., LoRA, 2021).
 
     Args:
-        weight: ``[out, in]``, what is updated.
+        weight: ``[out, in]``, the weight to update.
         rank: Of the update.
     """
 
@@ -37,7 +37,7 @@ class LowRankUpdate(nn.Module):
 
 
 def add_lora(unet: nn.Module, rank: int) -> dict[str, nn.Parameter]:
-    """Put a new LoRA beside every projection of attention; its weights, by their names in a LoRA file."""
+    """Add a new LoRA to every attention projection; returns its weights by their names in a LoRA file."""
     weights: dict[str, nn.Parameter] = {}
     for name, module in [*unet.named_modules()]:
         if isinstance(module, nn.Linear) and name.endswith(TARGETS):
@@ -50,14 +50,14 @@ def add_lora(unet: nn.Module, rank: int) -> dict[str, nn.Parameter]:
 
 
 def take_out_lora(unet: nn.Module) -> None:
-    """Leave the weights as they were without it."""
+    """Remove the LoRA; the weights are as they were before it."""
     for module in [*unet.modules()]:
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
 
 
 def bare_state(network: nn.Module) -> dict[str, Tensor]:
-    """The network's weights by their usual names, whether or not a LoRA stands beside them."""
+    """The network's own weights by their usual names, with or without a LoRA added."""
     state = network.state_dict()
     return {
         name.replace(ORIGINAL, ".weight"): value
@@ -67,9 +67,9 @@ def bare_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def with_lora(weights: dict[str, Tensor], other: dict[str, LowRank]) -> dict[str, Tensor]:
-    """The weights of a LoRA that changes a UNet as much as the LoRA ``weights`` and ``other`` do together.
+    """The weights of one LoRA that does what ``weights`` and ``other`` do together.
 
-    A sum of two products of low rank is one product: of their columns and rows side by side.
+    The sum of two low-rank products is one such product, of the concatenated matrices.
     """
     both = {**weights}
     for name, update in other.items():

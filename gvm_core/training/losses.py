@@ -1,4 +1,4 @@
-"""What training asks of latents and mattes."""
+"""The losses on latents and on decoded mattes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ Parts = dict[str, Tensor]
 
 
 def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
-    """Mean of ``error`` where ``weight`` (broadcast against it) is 1; nothing where it is 0."""
+    """Mean of ``error``, weighted by ``weight`` (broadcast against it)."""
     weight = weight.expand_as(error)
     return (error * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def latent_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared error of latents ``[B, T, C, h, w]``, with ``weight`` ``[B, T, 1, H, W]`` brought to their size."""
+    """Mean squared error of latents ``[B, T, C, h, w]``, with ``weight`` ``[B, T, 1, H, W]`` scaled to their size."""
     small = F.adaptive_avg_pool2d(weight.flatten(0, 1), (wanted.shape[-2], wanted.shape[-1]))
     return weighted_mean((predicted - wanted).square(), small.unflatten(0, weight.shape[:2]))
 
 
 def laplacian_loss(predicted: Tensor, wanted: Tensor, weight: Tensor, levels: int = 5) -> Tensor:
-    """L1 between Laplacian pyramids, each level counted twice as much as the finer one.
+    """L1 between Laplacian pyramids; each level counts twice as much as the next finer one.
 
     As in Niklaus and Liu, Context-aware Synthesis for Video Frame Interpolation (2018), with pooling as the filter.
 
@@ -53,7 +53,7 @@ def gradient_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
 
 
 def coherence_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference of the changes from frame to frame; nothing for single frames."""
+    """Mean absolute difference of the changes from frame to frame; 0 for single frames."""
     if predicted.shape[1] < 2:
         return predicted.new_zeros(())
     return weighted_mean((predicted - wanted).diff(dim=1).abs(), weight[:, 1:])
@@ -71,15 +71,16 @@ def matte_losses(predicted: Tensor, alpha: Tensor, weight: Tensor) -> Parts:
 
 
 def soft_pixels(alpha: Tensor) -> Tensor:
-    """1 where ``alpha`` is neither nothing nor all, 0 elsewhere."""
+    """1 where ``alpha`` is neither 0 nor 1, 0 elsewhere."""
     return ((alpha > 0.02) & (alpha < 0.98)).float()
 
 
 def autoencoder_losses(returned: Tensor, clips: Tensor, latents: Tensor) -> Parts:
-    """How badly pictures (the first half of the batch) and mattes (the second) came back.
+    """Reconstruction losses of pictures (the first half of the batch) and mattes (the second half).
 
-    Coarse scales count by themselves, or colour is learned last; soft pixels of mattes count five times, being few;
-    a weight on the latents' size keeps the encoder from shouting down the noise that is put on them.
+    Averages over 4 and 16 pixels count as well, since colour is learned late without them. Soft pixels of mattes count
+    five times, because there are few. A small weight on the latents' size keeps the encoder from growing them until the
+    noise added to them has no effect.
     """
     difference = returned - clips
     coarse = sum(F.avg_pool2d(difference.flatten(0, 1), k).abs().mean() for k in (4, 16))

@@ -1,4 +1,4 @@
-"""What a training leaves: a model folder in the published layout, or a LoRA file."""
+"""Writing the trained model in the published layout, and sheets of samples."""
 
 from __future__ import annotations
 

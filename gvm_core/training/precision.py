@@ -1,4 +1,4 @@
-"""What training trips over on a processor, in bfloat16 most of all: half the time of float32 where it is made for it."""
+"""Layers that work around slow or wrong gradients of torch on CPUs, mostly in bfloat16."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch.nn.functional import conv2d
 class FloatGroupNorm(nn.GroupNorm):
     """A GroupNorm that computes in float32 at least: in bfloat16 its gradient is four times slower on a CPU.
 
-    Its input is made contiguous: for one with channels last that needs no gradient itself, torch 2.13 crashes.
+    Its input is made contiguous, because torch 2.13 crashes on a channels-last input that needs no gradient.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise ``[B, C, ...]`` and give it back in the precision it came in."""
+        """Normalise ``[B, C, ...]``; the result has the precision of the input."""
         precise = torch.promote_types(input.dtype, torch.float32)
         return super().forward(input.to(precise).contiguous()).to(input.dtype)
 
 
 class TemporalConv(nn.Conv3d):
-    """A convolution over time alone, ``(k, 1, 1)`` with padding, as one over the plane of time and place.
+    """A convolution over time alone, ``(k, 1, 1)`` with padding, computed as a 2D convolution.
 
-    The same numbers; but the gradient of its weights is garbage in bfloat16 on a CPU when computed in three dimensions
-    (seen with torch 2.13: non-finite values at random places for clips of two frames).
+    The numbers are the same. In bfloat16 on a CPU the 3D convolution gives wrong weight gradients (torch 2.13 has
+    non-finite values at random places for clips of two frames).
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class TemporalConv(nn.Conv3d):
 
 
 class TrainingLayers:
-    """The layers that training on a processor builds networks of; named as in `torch.nn`, with the same weights."""
+    """The layers of networks that are trained on a CPU; named as in `torch.nn`, with the same weights."""
 
     Linear, Conv2d, LayerNorm = nn.Linear, nn.Conv2d, nn.LayerNorm
     Conv3d, GroupNorm = TemporalConv, FloatGroupNorm

@@ -1,4 +1,4 @@
-"""Where a stage's clips come from: drawn, composed of people and places, the user's, or several of these."""
+"""Builds the source of a stage's clips: drawn, people before places, the user's own, or a mixture."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..datasets.backgrounds import Places
+from ..datasets.batch import Mixture, Source
+from ..datasets.chimeras import read_chimeras
+from ..datasets.cutouts import Cutout
+from ..datasets.drawn import ClipPool, drawn_layers
+from ..datasets.labelled import LabelledSource
+from ..datasets.pairs import LabelledClip
+from ..datasets.people import PeopleSource
 from ..errors import InputError
 from .config import Stage
-from .dataset import ClipPool, Source, drawn_layers
-from .datasets.backgrounds import Places
-from .datasets.chimeras import read_chimeras
-from .datasets.cutouts import Cutout
-from .datasets.people import PeopleSource
-from .labelled import LabelledSource, Mixture
-from .pairs import LabelledClip
 
 HOW = {
     "people": "name folders of subjects with --subjects and of backgrounds with --backgrounds",
@@ -45,7 +46,7 @@ def stage_source(
         places: The backgrounds for them; drawn ones join them.
 
     Raises:
-        InputError: If there is nothing to learn from, or nothing of what the stage asks for.
+        InputError: If there is nothing to learn from, or a kind of clips that the stage asks for is missing.
     """
     shares = stage.sources
     found: dict[str, Source] = {}

@@ -1,4 +1,4 @@
-"""What a training begins from: new networks, Stable Video Diffusion's, or a matting model's."""
+"""The networks a training starts from: new ones, Stable Video Diffusion's, or those of a matting model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..models.unet import MattingUNet
 from ..models.vae import TemporalVAE
 from ..models.weights import ADVICE, folded_lora, model_folder, read_network
 from .config import TrainingConfig
-from .layers import begin_still
+from .layers import zero_temporal_layers
 
-DEAD = "add_embedding."
-"""Weights of SVD's UNet that matting has no use for: they embed frame rate, motion and noise level."""
+UNUSED_WEIGHTS = "add_embedding."
+"""Weights of SVD's UNet that matting does not use: they embed frame rate, motion and noise level."""
 
 
 def starting_networks(config: TrainingConfig, operations: Any = nn) -> tuple[MattingUNet, TemporalVAE, TrainingConfig]:
-    """The networks to train, in float32, and ``config`` with what the start knew of them.
+    """The networks to train, in float32, and ``config`` completed by what the starting model says of them.
 
     Args:
         config: Says what to start from.
@@ -34,8 +34,8 @@ def starting_networks(config: TrainingConfig, operations: Any = nn) -> tuple[Mat
     """
     if config.start == "scratch":
         unet, vae = MattingUNet(config.unet or {}, operations), TemporalVAE(config.vae or {}, operations)
-        begin_still(unet)
-        begin_still(vae)
+        zero_temporal_layers(unet)
+        zero_temporal_layers(vae)
         return unet, vae, config
     folder = model_folder(config.start)
     settings = {part: read_json(folder / part / "config.json") for part in ("unet", "vae")}
@@ -50,7 +50,7 @@ def starting_networks(config: TrainingConfig, operations: Any = nn) -> tuple[Mat
 
 def read_unet(folder: Path, operations: Any) -> MattingUNet:
     """The UNet in ``folder``, its LoRA merged if one lies beside it."""
-    unet, shares = read_network(MattingUNet, folder, torch.float32, operations, ignored=DEAD)
+    unet, shares = read_network(MattingUNet, folder, torch.float32, operations, ignored=UNUSED_WEIGHTS)
     if path := find_lora(folder):
         lora = folded_lora(read_lora(path), shares)
         check_lora(unet, lora)
@@ -61,7 +61,7 @@ def read_unet(folder: Path, operations: Any) -> MattingUNet:
 
 
 def lora_beside(start: str) -> dict[str, LowRank]:
-    """The LoRA that lies beside the UNet of the model that a training starts from; empty where there is none."""
+    """The LoRA beside the UNet of the model that a training starts from; empty where there is none."""
     path = None if start == "scratch" else find_lora(model_folder(start) / "unet")
     return read_lora(path) if path else {}
 
@@ -69,15 +69,15 @@ def lora_beside(start: str) -> dict[str, LowRank]:
 def widen(
     unet: MattingUNet, vae: TemporalVAE, settings: dict[str, dict], channels: int, operations: Any
 ) -> tuple[MattingUNet, TemporalVAE, dict[str, dict]]:
-    """The same networks over latents of ``channels`` channels: the first as before, the others new and not yet heeded.
+    """The same networks with more latent channels: the first as before, the new ones without effect at first.
 
-    The VAE's pictures and the first channels of the UNet's latents stay what they were, to rounding.
+    What the VAE decodes and the first channels of what the UNet predicts stay the same, up to rounding.
 
     Args:
         unet: Of a matting model.
         vae: Its VAE.
         settings: The configurations of both, ``unet`` and ``vae``.
-        channels: How many channels latents shall have.
+        channels: How many channels the latents get.
         operations: Makes the layers.
 
     Raises:
@@ -92,7 +92,7 @@ def widen(
     }
     wider = MattingUNet(settings["unet"], operations), TemporalVAE(settings["vae"], operations)
     one, two = [*range(before)], [*range(before), *range(channels, channels + before)]  # latents; latents in two parts
-    places = {  # rows and columns in which the known weights lie, where there are new ones
+    places = {  # rows and columns that take the old weights, of layers that grow
         "conv_in": (None, two),
         "conv_out": (one, None),
         "encoder.conv_out": (two, None),

@@ -1,7 +1,7 @@
-"""The loop that trains: stages in order, each from a source of clips, with checkpoints, curves and sample sheets.
+"""The training loop: stages in order, each from a source of clips, with checkpoints, losses and sample sheets.
 
-Started by ``gvm train``. Every step draws what it needs from its own seed, so a training that was
-stopped goes on as if it had not been.
+Started by ``gvm train``. Everything random in a step comes from the seed and the step's number. So a training that was
+stopped and run again gives the same weights as one that was not stopped.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +21,31 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..datasets.batch import Batch, Source
 from ..host.base import Network
 from ..post.guided import refined
 from ..sampling import LAST_TIMESTEP
 from .config import Stage, TrainingConfig
-from .dataset import Batch, Source
 from .encoded import EncodedBatch, EncodedClips, encode_batch
 from .layers import is_temporal
-from .loader import Draw, Draws, draw_ahead
+from .loader import StepData, StepDataset, load_steps
 from .lora import LORA_FILE, add_lora, bare_state, set_weights, take_out_lora, with_lora, write_lora
 from .losses import Parts, autoencoder_losses, latent_loss, matte_losses
 from .output import sample_sheet, write_model
 from .precision import TrainingLayers
+from .processes import Processes
 from .start import lora_beside, starting_networks
-from .team import Team
 
 log = logging.getLogger(__name__)
 
-KEEP_EVERY = 250
+CHECKPOINT_EVERY = 250
 SHEET_EVERY = 1000
-SHOW_EVERY = 50
+LOG_EVERY = 50
 WARM_UP = 100
 
 
 class Average:
-    """A running mean of the weights that learn, steadier than those of the last step."""
+    """An exponential moving average of the weights that learn; it is what a stage leaves in the network."""
 
     def __init__(self, weights: dict[str, nn.Parameter], decay: float = 0.995) -> None:
         self.decay = decay
@@ -52,14 +53,14 @@ class Average:
 
     @torch.no_grad()
     def update(self, weights: dict[str, nn.Parameter], step: int) -> None:
-        """Take in the weights after ``step`` steps; early steps count less long."""
+        """Add the weights after ``step`` steps. Weights of early steps are forgotten sooner."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = [weights[name].detach() for name in self.weights]
         get_ema_multi_avg_fn(decay)([*self.weights.values()], current, None)
 
 
 class Training:
-    """One training: its networks, its folder, and where it stands.
+    """One training run: its networks and its folder.
 
     Args:
         folder: Receives ``model/`` or ``lora.safetensors``, ``checkpoint.pt``, ``losses.csv`` and ``samples/``.
@@ -67,8 +68,9 @@ class Training:
         sources: Makes the source of clips of a stage.
         seed: Seeds weights, batches and noise.
         dtype: Precision of products and convolutions; weights and losses are float32.
-        team: The processes that train together; alone by default.
-        workers: Processes that make batches ahead of time; with none, batches wait for each other. The same batches.
+        processes: The processes that train together; alone by default.
+        workers: Processes that prepare batches while earlier steps run; 0 prepares each when it is needed. The batches
+            are the same.
         progress: Called after every step with the number of steps done in all stages, and of all there are.
 
     Raises:
@@ -82,21 +84,27 @@ class Training:
         sources: Callable[[Stage], Source],
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
-        team: Team | None = None,
+        processes: Processes | None = None,
         progress: Callable[[int, int], None] | None = None,
         workers: int = 0,
     ) -> None:
         self.folder, self.config, self.sources = folder, config, sources
         self.seed, self.dtype, self.progress = seed, dtype, progress
-        self.team, self.workers = team or Team(), workers
+        self.processes, self.workers = processes or Processes(), workers
         folder.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(seed)
-        operations = TrainingLayers if self.team.device.type == "cpu" else nn
-        self.unet, self.vae, self.config = starting_networks(config, operations)
+        operations = TrainingLayers if self.processes.device.type == "cpu" else nn
+        with self.own_random_state():
+            torch.manual_seed(seed)
+            self.unet, self.vae, self.config = starting_networks(config, operations)
         only_lora = all(stage.learn == "lora" for stage in config.stages)  # else it is in the model that is written
         self.lora_before = lora_beside(config.start) if only_lora else {}
         for network in (self.unet, self.vae):
-            network.to(self.team.device)
+            network.to(self.processes.device)
+
+    def own_random_state(self) -> AbstractContextManager[None]:
+        """Within the block, torch's random state is the training's; afterwards it is again what it was."""
+        device = self.processes.device
+        return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
     def run(self) -> Path:
         """Run all stages, going on from the folder's checkpoint if there is one.
@@ -104,26 +112,31 @@ class Training:
         Returns:
             The finished model's folder, or the LoRA file if the last stage learned one.
         """
+        with self.own_random_state():
+            return self.run_stages()
+
+    def run_stages(self) -> Path:
+        """`run` without care for the caller's random state."""
         checkpoint = self.folder / "checkpoint.pt"
         state: dict[str, Any] = {"stage": 0, "step": 0}
         if checkpoint.exists():
-            state = torch.load(checkpoint, weights_only=True, map_location=self.team.device)
+            state = torch.load(checkpoint, weights_only=True, map_location=self.processes.device)
             self.vae.load_state_dict(state["vae"])
             self.unet.load_state_dict(state["unet"])
             self.vae.scaling_factor = state["scaling_factor"]
         for index in range(state["stage"], len(self.config.stages)):
             resumed = state if index == state["stage"] and "optimizer" in state else None
             self.run_stage(index, resumed)
-            self.keep(index + 1, 0)
-            if self.team.leads and self.config.stages[index].learn != "lora":
+            self.write_checkpoint(index + 1, 0)
+            if self.processes.is_main and self.config.stages[index].learn != "lora":
                 write_model(self.folder / "model", self.unet, self.vae, self.config)
         return self.folder / (LORA_FILE if self.config.stages[-1].learn == "lora" else "model")
 
     def run_stage(self, index: int, resumed: dict[str, Any] | None) -> None:
-        """Optimise for one stage and leave the averaged weights in the network that learned."""
+        """Train one stage, and leave the averaged weights in the network that learned."""
         stage = self.config.stages[index]
         torch.manual_seed(int(np.random.default_rng([self.seed, index]).integers(2**31)))
-        with self.team.leader_first():
+        with self.processes.main_first():
             source = self.source_of(stage, index)
         weights = self.learning(stage)
         optimizer = torch.optim.AdamW(weights.values(), stage.rate, betas=(0.9, 0.95), weight_decay=1e-3, fused=True)
@@ -134,21 +147,21 @@ class Training:
             average.weights = resumed["average"]
             set_weights(weights, resumed["learning"])
             first = resumed["step"]
-        curve = Curve(self.folder / "losses.csv", stage)
-        draws = Draws(source, stage, [self.seed, index], self.team.member)
-        for step, draw in enumerate(draw_ahead(draws, first, self.workers, self.team.device), first):
-            parts = self.step(stage, step, draw, weights, optimizer)
+        table = LossTable(self.folder / "losses.csv", stage)
+        dataset = StepDataset(source, stage, [self.seed, index], self.processes.index)
+        for step, data in enumerate(load_steps(dataset, first, self.workers, self.processes.device), first):
+            parts = self.step(stage, step, data, weights, optimizer)
             average.update(weights, step)
             self.after_step(stage, index, step + 1, source)
-            if self.team.leads:
-                curve.add(step + 1, parts)
-            if (step + 1) % KEEP_EVERY == 0 and step + 1 < stage.steps:
+            if self.processes.is_main:
+                table.add(step + 1, parts)
+            if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < stage.steps:
                 current = {name: value.detach() for name, value in weights.items()}
                 more = {"optimizer": optimizer.state_dict(), "average": average.weights, "learning": current}
-                self.keep(index, step + 1, **more)
+                self.write_checkpoint(index, step + 1, **more)
         if stage.learn == "lora":
             take_out_lora(self.unet)
-            if self.team.leads:
+            if self.processes.is_main:
                 write_lora(self.folder / LORA_FILE, with_lora(average.weights, self.lora_before))
         else:
             set_weights(weights, average.weights)
@@ -156,7 +169,7 @@ class Training:
             self.vae.scaling_factor = 1 / self.latent_spread(source, stage)
 
     def source_of(self, stage: Stage, index: int) -> Source:
-        """Where the stage's batches come from."""
+        """The source of the stage's batches."""
         source = self.sources(stage)
         if stage.encodes:
             self.vae.scaling_factor = 1.0
@@ -166,26 +179,31 @@ class Training:
         return source
 
     def after_step(self, stage: Stage, index: int, step: int, source: Source) -> None:
-        """Tell whoever watches, and draw a sample sheet now and then."""
+        """Report progress, and write a sample sheet every `SHEET_EVERY` steps."""
         if self.progress:
             done = sum(earlier.steps for earlier in self.config.stages[:index])
             self.progress(done + step, sum(each.steps for each in self.config.stages))
-        if (step % SHEET_EVERY == 0 or step == stage.steps) and self.team.leads:
-            self.show(stage, index, step, source)
+        if (step % SHEET_EVERY == 0 or step == stage.steps) and self.processes.is_main:
+            self.write_sample_sheet(stage, index, step, source)
 
     def step(
-        self, stage: Stage, step: int, draw: Draw, weights: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
+        self,
+        stage: Stage,
+        step: int,
+        data: StepData,
+        weights: dict[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
     ) -> Parts:
         """One step of the optimiser."""
-        torch.manual_seed(draw.seed)
-        batch = draw.batch.to(self.team.device)
+        torch.manual_seed(data.seed)
+        batch = data.batch.to(self.processes.device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, stage)
-        with torch.autocast(self.team.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(self.processes.device.type, self.dtype, enabled=self.dtype != torch.float32):
             parts = self.losses(stage, batch)
         optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
-        self.team.share_gradients([*weights.values()])
+        self.processes.average_gradients([*weights.values()])
         nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimizer.step()
         return parts
@@ -218,7 +236,7 @@ class Training:
         return self.unet_losses(stage, batch)
 
     def vae_losses(self, stage: Stage, batch: Batch) -> Parts:
-        """Pictures and mattes through latents with a little noise on them, which makes the decoder forgiving."""
+        """Losses of pictures and mattes after encoding and decoding, with a little noise on the latents between."""
         clips = torch.cat([batch.images, batch.alpha.expand(-1, -1, 3, -1, -1)])
         latents = self.vae.encode(clips.flatten(0, 1) * 2 - 1).float().unflatten(0, clips.shape[:2])
         noisy = latents + 0.05 * torch.randn_like(latents)
@@ -226,7 +244,7 @@ class Training:
         return autoencoder_losses(returned, clips, latents)
 
     def unet_losses(self, stage: Stage, batch: EncodedBatch) -> Parts:
-        """The UNet's latents against the matte's, and where the stage asks for it the decoded mattes as well."""
+        """Losses of the predicted latents and, where the stage asks for them, of the mattes decoded from those."""
         if stage.objective == "zeros":
             known = torch.cat([torch.zeros_like(batch.known), batch.known], dim=2)
             cleaned = predicted = self.unet(known, torch.tensor(LAST_TIMESTEP), stage.still).float()
@@ -237,10 +255,12 @@ class Training:
             sigma = level[:, None, None, None, None]
             noisy = (1 - sigma) * batch.wanted + sigma * noise
             predicted = self.unet(torch.cat([noisy, batch.known], dim=2), 1000 * level, stage.still).float()
-            wanted, cleaned = noise - batch.wanted, noisy - sigma * predicted  # straight paths: one step leads back
+            wanted, cleaned = noise - batch.wanted, noisy - sigma * predicted  # flow matching: paths are straight lines
         parts = {"latent": latent_loss(predicted, wanted, batch.confidence)}
         if stage.pixels:
-            cleaned, images, alpha, confidence = self.part(stage, cleaned, batch.images, batch.alpha, batch.confidence)
+            cleaned, images, alpha, confidence = self.decoded_square(
+                stage, cleaned, batch.images, batch.alpha, batch.confidence
+            )
             mattes = self.vae.decode_alpha(cleaned, stage.still).float()
             if stage.refine:
                 pairs = zip(images, mattes, strict=True)
@@ -248,8 +268,8 @@ class Training:
             parts |= matte_losses(mattes, alpha, confidence)
         return {"loss": torch.stack([weight * parts[name] for name, weight in stage.losses.items()]).sum(), **parts}
 
-    def part(self, stage: Stage, latents: Tensor, *pictures: Tensor) -> tuple[Tensor, ...]:
-        """A random square of latents ``[B, T, C, h, w]`` and the same of pictures ``[B, T, ?, H, W]``, to be decoded."""
+    def decoded_square(self, stage: Stage, latents: Tensor, *pictures: Tensor) -> tuple[Tensor, ...]:
+        """The same random square of latents ``[B, T, C, h, w]`` and of pictures ``[B, T, ?, H, W]``."""
         factor = self.vae.factor
         if not stage.decoded:
             return latents, *pictures
@@ -264,15 +284,15 @@ class Training:
     @torch.no_grad()
     def latent_spread(self, source: Source, stage: Stage) -> float:
         """Standard deviation of unscaled latents over pictures and mattes."""
-        batch = source.batch(16, max(stage.sizes), 1, np.random.default_rng(0)).to(self.team.device)
+        batch = source.batch(16, max(stage.sizes), 1, np.random.default_rng(0)).to(self.processes.device)
         clips = torch.cat([batch.images, batch.alpha.expand(-1, -1, 3, -1, -1)]).flatten(0, 1) * 2 - 1
         return float((self.vae.encode(clips) / self.vae.scaling_factor).std())
 
     @torch.no_grad()
-    def show(self, stage: Stage, index: int, step: int, source: Source) -> None:
+    def write_sample_sheet(self, stage: Stage, index: int, step: int, source: Source) -> None:
         """Write a sample sheet: pictures, their mattes and what the network makes of them."""
         batch = source.batch(6, max(stage.sizes), stage.frames, np.random.default_rng([self.seed, index]))
-        batch = batch.to(self.team.device)
+        batch = batch.to(self.processes.device)
         encoded = encode_batch(self.vae, batch) if isinstance(batch, Batch) else batch
         pictures = self.vae.decode(encoded.known, stage.still) * 0.5 + 0.5
         if stage.network == "vae":
@@ -287,9 +307,9 @@ class Training:
         name = f"{index}_{stage.name.replace(' ', '_')}_{step:06}.png"
         sample_sheet(self.folder / "samples" / name, pictures[:, 0], encoded.alpha[:, 0], mattes[:, 0])
 
-    def keep(self, stage: int, step: int, **more: Any) -> None:
-        """Write the checkpoint, so that there is always a whole one."""
-        if self.team.leads:
+    def write_checkpoint(self, stage: int, step: int, **more: Any) -> None:
+        """Write the checkpoint under another name, then rename it: the file is never half written."""
+        if self.processes.is_main:
             weights = {"vae": self.vae.state_dict(), "unet": bare_state(self.unet)}
             state = {"stage": stage, "step": step, "scaling_factor": self.vae.scaling_factor, **weights, **more}
             part = self.folder / "checkpoint.part"
@@ -297,8 +317,8 @@ class Training:
             part.replace(self.folder / "checkpoint.pt")
 
 
-class Curve:
-    """The losses of a stage: a row of means in a table, and a line in the log, every so many steps.
+class LossTable:
+    """Means of a stage's losses over every `LOG_EVERY` steps: rows of a CSV file and lines of the log.
 
     Args:
         table: The CSV file.
@@ -312,11 +332,11 @@ class Curve:
         self.count = 0
 
     def add(self, step: int, parts: Parts) -> None:
-        """Take in the losses of ``step``."""
+        """Add the losses of ``step``."""
         self.count += 1
         for name, value in parts.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
-        if step % SHOW_EVERY and step < self.stage.steps:
+        if step % LOG_EVERY and step < self.stage.steps:
             return
         means = {name: float(total) / self.count for name, total in self.sums.items()}
         self.sums, self.count = {}, 0
@@ -328,7 +348,7 @@ class Curve:
 
 
 def checkpoint_activations(network: nn.Module, wanted: bool) -> None:
-    """Have the network's blocks keep no activations for the way back, or keep them again."""
+    """Turn activation checkpointing of the network's blocks on or off."""
     for module in network.modules():
         if isinstance(module, Network):
             module.checkpointing = wanted

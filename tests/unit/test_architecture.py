@@ -14,7 +14,7 @@ CORE = ROOT / "gvm_core"
 FILES = sorted(CORE.rglob("*.py"))
 ORDER = [
     {"errors", "version", "progress", "atomic"}, {"frames"}, {"windows"}, {"settings"}, {"host"}, {"execution"}, {"models", "post", "media", "sampling", "metrics"},
-    {"pipeline"}, {"runs"}, {"training"}, {"evaluation"}, {"cli"}, {"__main__", "__init__"},
+    {"pipeline"}, {"runs"}, {"synthesis"}, {"datasets"}, {"evaluation"}, {"training"}, {"cli"}, {"__main__", "__init__"},
 ]  # fmt: skip
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
 SIBLINGS = {("media", "post"), ("host", "models")}  # sRGB curves; ComfyHost holds a MattingModel
@@ -42,6 +42,13 @@ def test_imports_point_down(path):
             mine, theirs = LEVELS[here[0]], LEVELS[target[0]]
             allowed = theirs < mine or target[0] == here[0] or (here[0], target[0]) in SIBLINGS
             assert allowed, f"{'/'.join(here)} imports {'/'.join(target)}"
+
+
+@pytest.mark.parametrize("part", ["gvm_core/evaluation", "nodes"])
+def test_nothing_that_scores_or_serves_users_needs_training(part):
+    for path in sorted((ROOT / part).rglob("*.py")):
+        for _, module, names in imports(path):
+            assert "training" not in [*module.split("."), *names], f"{path.name} imports from {module}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(CORE)))

@@ -11,20 +11,20 @@ import torch
 from support import SAME, TINY_UNET, TINY_VAE
 
 from gvm_core.cli import main
+from gvm_core.datasets import cutouts as cutting
+from gvm_core.datasets.backgrounds import Places, read_places
+from gvm_core.datasets.chimeras import find_head, read_chimeras
+from gvm_core.datasets.cutouts import Cutout, cutout, read_cutouts
+from gvm_core.datasets.drawn import Clips, drawn_layers
+from gvm_core.datasets.panorama import Panorama, camera_directions, read_hdr
+from gvm_core.datasets.people import PeopleSource
+from gvm_core.datasets.placing import grids, place
+from gvm_core.datasets.sway import Sway
 from gvm_core.errors import InputError, MediaError
 from gvm_core.media.sequence import png16, read_picture
 from gvm_core.models.layerwise import BY_ROWS
 from gvm_core.models.vae import TemporalVAE
 from gvm_core.training.config import Stage, TrainingConfig
-from gvm_core.training.dataset import Clips, drawn_layers
-from gvm_core.training.datasets import cutouts as cutting
-from gvm_core.training.datasets.backgrounds import Places, read_places
-from gvm_core.training.datasets.chimeras import find_head, read_chimeras
-from gvm_core.training.datasets.cutouts import Cutout, cutout, read_cutouts
-from gvm_core.training.datasets.panorama import Panorama, camera_directions, read_hdr
-from gvm_core.training.datasets.people import PeopleSource
-from gvm_core.training.datasets.placing import grids, place
-from gvm_core.training.datasets.sway import Sway
 from gvm_core.training.encoded import EncodedClips
 from gvm_core.training.sources import stage_source
 from gvm_core.training.train import Training
@@ -285,7 +285,7 @@ def portrait() -> Cutout:
 
 
 def test_a_portraits_head_is_found_and_walks_on_a_drawn_body(places, tmp_path, monkeypatch):
-    monkeypatch.setattr("gvm_core.training.datasets.chimeras.TOGETHER", 2)
+    monkeypatch.setattr("gvm_core.datasets.chimeras.TOGETHER", 2)
     head = find_head(portrait())
     assert head is not None and 70 < head.neck[0] < 96 and abs(head.skin * 255 - [210, 160, 130]).max() < 3
     assert find_head(subject()) is None  # a box has no neck
@@ -328,7 +328,7 @@ class StoppedError(Exception):
 
 
 def test_drawing_that_was_stopped_goes_on_and_gives_the_same_clips(tmp_path, monkeypatch):
-    monkeypatch.setattr("gvm_core.training.dataset.KEPT_TOGETHER", 2)
+    monkeypatch.setattr("gvm_core.datasets.drawn.KEPT_TOGETHER", 2)
     clips, seen = Clips(count=5, size=16), []
 
     def stop(done):

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from gvm_core.cli import main
+from gvm_core.datasets.footage import background_frames, composite_frames, cover, find_subjects, media_in, pair_up
 from gvm_core.errors import GVMError, InputError
 from gvm_core.media import open_frames
 from gvm_core.media.sequence import png16
-from gvm_core.training.footage import background_frames, composite_frames, cover, find_subjects, media_in, pair_up
 
 
 def save(path, picture):

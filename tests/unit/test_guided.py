@@ -15,7 +15,7 @@ from gvm_core.post import guided
 from gvm_core.post.guided import refined
 from gvm_core.post.resize import Fit
 from gvm_core.settings import AROUND
-from gvm_core.training.studio.scene import Scene
+from gvm_core.synthesis.scene import Scene
 
 
 def shrunk(frames, factor):

@@ -6,11 +6,11 @@ import torch
 from support import moving_clip
 
 from gvm_core.cli import main as command
+from gvm_core.datasets.labelled import LabelledSource
+from gvm_core.datasets.pairs import find_labelled
+from gvm_core.datasets.pseudo_labels import Doubt, believed, label_frames, write_labels
 from gvm_core.errors import InputError
 from gvm_core.media.sequence import SequenceWriter
-from gvm_core.training.labelled import LabelledSource
-from gvm_core.training.pairs import find_labelled
-from gvm_core.training.pseudo import Doubt, believed, label_frames, write_labels
 
 SIZE = (48, 56)
 
@@ -66,7 +66,7 @@ def test_long_batches_come_from_clips_that_are_long_enough(clips):
 
 
 def test_memory_for_frames_is_limited_and_changes_nothing(clips, monkeypatch):
-    from gvm_core.training import labelled
+    from gvm_core.datasets import labelled
 
     source = LabelledSource(clips, largest=24)
     wanted = source.batch(6, 24, 1, np.random.default_rng(3))

@@ -49,7 +49,7 @@ print((peaks[2000] - peaks[200]) / 2**20)
 STUDIO = (
     RESIDENT
     + """
-from gvm_core.training.studio.scene import draw_frames
+from gvm_core.synthesis.scene import draw_frames
 
 peaks = {}
 for index, _ in enumerate(draw_frames(3, (48, 48), int(sys.argv[1]), tier="medium")):

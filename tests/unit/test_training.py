@@ -16,23 +16,24 @@ from safetensors.torch import load_file, save_file
 from support import SAME, TINY_UNET, TINY_VAE, moving_clip, our_networks, own_size, stock_networks, write_tiny_model
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
+from gvm_core.datasets.batch import Batch, Mixture
+from gvm_core.datasets.drawn import ClipPool, Clips, draw_layers
+from gvm_core.datasets.labelled import LabelledSource
+from gvm_core.datasets.pairs import find_labelled
 from gvm_core.errors import InputError, ModelError
 from gvm_core.models.lora import read_lora
 from gvm_core.models.vae import TemporalVAE
+from gvm_core.synthesis.scene import Frame
+from gvm_core.synthesis.write import write_clip
 from gvm_core.training import train
 from gvm_core.training.config import Stage, TrainingConfig, bundled_configs, read_config
-from gvm_core.training.dataset import Batch, ClipPool, Clips, draw_layers
 from gvm_core.training.encoded import EncodedClips, encode_batch
-from gvm_core.training.labelled import LabelledSource, Mixture
-from gvm_core.training.layers import begin_still, is_temporal
-from gvm_core.training.loader import Draws, draw_ahead
+from gvm_core.training.layers import is_temporal, zero_temporal_layers
+from gvm_core.training.loader import StepDataset, load_steps
 from gvm_core.training.lora import write_lora
 from gvm_core.training.losses import gradient_loss, laplacian_loss, latent_loss, matte_losses
-from gvm_core.training.pairs import find_labelled
 from gvm_core.training.start import starting_networks
-from gvm_core.training.studio.scene import Frame
 from gvm_core.training.train import Training
-from gvm_core.training.write import write_clip
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,8 @@ STAGES = {
 @pytest.mark.parametrize("name", STAGES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(name, dtype, pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "KEEP_EVERY", 2)
-    monkeypatch.setattr(train, "SHOW_EVERY", 1)
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(train, "LOG_EVERY", 1)
     wanted = config(stage("before", steps=2, frames=2), STAGES[name])
     whole = Training(tmp_path / "whole", wanted, lambda _: pool, dtype=dtype)
     result = whole.run()
@@ -296,13 +297,13 @@ def test_most_subjects_keep_the_background_they_were_drawn_with():
 
 
 def test_batches_prepared_by_workers_are_those_a_single_process_makes(pool):
-    draws = Draws(pool, stage(sizes=(16, 24), steps=7, frames=2), [3, 1], 0)
-    alone, helped = (list(draw_ahead(draws, 2, workers, torch.device("cpu"))) for workers in (0, 2))
+    draws = StepDataset(pool, stage(sizes=(16, 24), steps=7, frames=2), [3, 1], 0)
+    alone, helped = (list(load_steps(draws, 2, workers, torch.device("cpu"))) for workers in (0, 2))
     assert [draw.seed for draw in alone] == [draw.seed for draw in helped] and len(alone) == 5
     for a, b in zip(alone, helped, strict=True):
         assert isinstance(b.batch, Batch) and all(torch.equal(x, y) for x, y in zip(a.batch, b.batch, strict=True))
     assert {draw.batch.images.shape[-1] for draw in alone} <= {16, 24}
-    other = Draws(pool, draws.stage, [3, 1], 1)[2].batch
+    other = StepDataset(pool, draws.stage, [3, 1], 1)[2].batch
     assert other.images.shape == alone[0].batch.images.shape and not torch.equal(other.images, alone[0].batch.images)
 
 
@@ -390,7 +391,7 @@ def test_an_unknown_configuration_names_those_there_are():
 def test_new_layers_over_time_begin_as_doing_nothing():
     torch.manual_seed(0)
     vae = TemporalVAE(TINY_VAE).double()
-    begin_still(vae)
+    zero_temporal_layers(vae)
     latents = torch.randn(1, 3, TINY_VAE["latent_channels"], 8, 8, dtype=torch.double)
     with torch.no_grad():
         together = vae.decode(latents)
@@ -405,16 +406,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from gvm_core.training.config import Stage, TrainingConfig
-from gvm_core.training.dataset import ClipPool
-from gvm_core.training.team import assemble
+from gvm_core.datasets.drawn import ClipPool
+from gvm_core.training.processes import join_processes
 from gvm_core.training.train import Training
 
 folder, layers, networks = Path(sys.argv[1]), np.load(sys.argv[2]), json.loads(sys.argv[3])
 stage = Stage(name="s", sizes=(32,), batch=1, steps=3, rate=1e-3, frames=2)
-team = assemble("cpu")
-training = Training(folder, TrainingConfig(**networks, stages=(stage,)), lambda _: ClipPool(layers), team=team)
+processes = join_processes("cpu")
+training = Training(folder, TrainingConfig(**networks, stages=(stage,)), lambda _: ClipPool(layers), processes=processes)
 training.run()
-torch.save(training.unet.state_dict(), folder / f"member{team.member}.pt")
+torch.save(training.unet.state_dict(), folder / f"member{processes.index}.pt")
 """
 
 
@@ -436,3 +437,10 @@ def test_processes_that_train_together_keep_the_same_weights(pool, tmp_path):
     alone.run()
     weights = alone.unet.state_dict()
     assert any(not torch.equal(value, weights[name]) for name, value in first.items())  # the other's batches count
+
+
+def test_a_training_leaves_the_callers_random_state_as_it_was(pool, tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    Training(tmp_path / "out", config(stage(steps=2), stage(learn="lora", steps=2)), lambda _: pool).run()
+    assert torch.equal(torch.get_rng_state(), before)

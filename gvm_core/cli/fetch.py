@@ -1,0 +1,34 @@
+"""``gvm fetch``: download the released weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..errors import InputError
+from ..models.weights import released_folder
+from .terminal import show_bytes
+
+HELP = "fetch the released GVM weights (6.5 GB)"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Where to, and whether to ask."""
+    command.add_argument("--to", type=Path, default=released_folder(), help="model folder (default: %(default)s)")
+    command.add_argument("--yes", action="store_true", help="do not ask; you have read the licence notice")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Show size and licence, ask, download."""
+    from ..models.download import GVM, fetch_release
+
+    print(f"{GVM.repo}: about {GVM.size / 1e9:.1f} GB, to {options.to}\n\n{GVM.notice}\n")
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise InputError("nobody is here to agree; run it again with --yes once you have read the notice above")
+        if input("Fetch them? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was fetched")
+            return
+    fetch_release(GVM, options.to, show_bytes)
+    print(f"\nready: gvm matte IN OUT --model {options.to}")

@@ -1,0 +1,63 @@
+"""``gvm label``: make training clips of real footage and rough masks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..errors import InputError
+from ..host.torch_host import TorchHost
+from ..models.weights import load_model
+from .options import add_picture_options, picture_settings, place
+from .terminal import ProgressLine
+
+HELP = "make training clips of real footage and rough masks"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Which clips, whose masks, and what to believe of them."""
+    command.add_argument("input", type=Path, nargs="+", help="videos, or folders of pictures")
+    command.add_argument("output", type=Path, help="gets a folder for each steady stretch: com/ pha/ conf/")
+    command.add_argument(
+        "--masks", type=Path, help="folder with a mask video or folder of each clip's name; or use --model"
+    )
+    command.add_argument(
+        "--model", default="gvm", help="the model that labels where there are no masks: gvm, demo, folder"
+    )
+    command.add_argument(
+        "--edge", type=float, default=0.01, help="doubtful band about edges, share of the shorter side"
+    )
+    command.add_argument("--least", type=int, default=8, help="frames a stretch must have")
+    add_picture_options(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Label clip after clip and write what can be believed."""
+    from ..datasets.pairs import media_named
+    from ..datasets.pseudo_labels import Doubt, label_frames, model_labeller, write_labels
+    from ..media import open_frames
+
+    doubt, wanted = Doubt(edge=options.edge, least=options.least), options.input
+    names = [path.stem for path in wanted]
+    if len(set(names)) < len(names):
+        raise InputError("two clips have the same name; rename one, or their labels would be mixed")
+    masks = [media_named(options.masks, path.stem) for path in wanted] if options.masks else []
+    labeller = None
+    if not masks:
+        device, dtype = place(options)
+        model = load_model(options.model, dtype)
+        labeller = model_labeller(model, picture_settings(options), TorchHost(device))
+    for number, path in enumerate(wanted):
+        with ExitStack() as stack:
+            frames = stack.enter_context(open_frames(path))
+            if labeller:
+                given = labeller(stack.enter_context(open_frames(path)))
+            else:
+                given = (mask[:1] for mask in stack.enter_context(open_frames(masks[number])))
+            progress = ProgressLine(frames.count)
+            for _ in write_labels(options.output, path.stem, label_frames(frames, given, doubt), doubt.least):
+                progress.count(1)
+    kept = [path for path in options.output.glob("*") if path.name[0] != "."] if options.output.is_dir() else []
+    print(f"\n{len(kept)} clips in {options.output}; train --clips reads them", file=sys.stderr)

@@ -1,0 +1,110 @@
+"""``gvm matte``: matte a video, a picture or a folder of pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import InputError
+from ..frames import Clip
+from ..models.weights import model_config
+from .options import DEFAULTS, PRECISIONS, add_picture_options, picture_settings
+from .terminal import ProgressLine
+
+if TYPE_CHECKING:
+    from ..runs.cluster import Recipe
+    from ..runs.shot import Shot
+
+HELP = "matte a video, a picture or a folder of pictures"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What to matte, with which model, and where to write it."""
+    command.add_argument("input", type=Path, help="a video, a picture, or a folder of numbered pictures")
+    command.add_argument("output", type=Path, help=".mp4, .mov or .mkv (lossless), a folder for 16-bit PNGs, or .png")
+    command.add_argument("--model", default="demo", help="demo (default), gvm, or a model folder")
+    command.add_argument("--lora", default="auto", help="auto (default), none, or a LoRA file")
+    command.add_argument("--lora-strength", type=float, default=1.0)
+    add_picture_options(command)
+    command.add_argument(
+        "--noise", choices=["zeros", "gaussian"], default=DEFAULTS.noise, help="gaussian: experimental, needs diffusers"
+    )
+    command.add_argument("--steps", type=int, default=DEFAULTS.steps)
+    command.add_argument("--seed", type=int, default=DEFAULTS.seed, help="for gaussian noise")
+    command.add_argument("--low", type=float, default=DEFAULTS.low, help="alpha at or below becomes 0")
+    command.add_argument("--high", type=float, default=DEFAULTS.high, help="alpha at or above becomes 1")
+    command.add_argument("--frames", type=frame_range, default=(0, None), metavar="A-B", help="only these, from 0")
+    command.add_argument("--handles", type=int, default=0, help="so many frames more on either side of --frames")
+    command.add_argument("--preview", type=Path, help="also write the subject over a checkerboard (.mp4, .mov, .png)")
+    command.add_argument("--compile", action="store_true", help="compile the networks first: minutes, then faster")
+    command.add_argument("--ray", action="store_true", help="share the work among the workers of a Ray cluster")
+    command.add_argument("--workers", type=int, help="how many, with --ray (default: one a card)")
+    command.add_argument("--threads", type=int, help="CPU threads to use, of each worker with --ray")
+    command.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read, matte and write, one window at a time, or go on where an earlier run was stopped."""
+    from ..media import open_frames
+    from ..runs.cluster import matte_shot_with_ray
+    from ..runs.matte import matte_shot
+    from ..runs.resume import interrupted
+    from ..runs.shot import refuse_taken
+
+    shot = chosen_shot(options)
+    if not options.overwrite and not interrupted(shot):
+        refuse_taken(shot)  # before the model is loaded
+    with open_frames(shot.source, shot.first, shot.last) as wanted:
+        progress = ProgressLine(wanted.count)
+    name, recipe = model_config(options.model).name, chosen_recipe(options)
+
+    def advance(frames: int, alpha: Clip | None = None, *, resumed: bool = False) -> None:  # noqa: ARG001
+        progress.count(frames, before=resumed)
+
+    if options.ray:
+        done = matte_shot_with_ray(shot, recipe, advance, workers=options.workers, overwrite=options.overwrite)
+    else:
+        done = matte_shot(shot, recipe.pipeline(), advance, overwrite=options.overwrite)
+    print(f"\n{done} frames matted with {name} -> {options.output}", file=sys.stderr)
+
+
+def chosen_shot(options: argparse.Namespace) -> Shot:
+    """Which frames of which file, and where their mattes go."""
+    from ..runs.shot import Shot, with_handles
+
+    if options.workers is not None and not options.ray:
+        raise InputError("--workers says how many share the work with --ray; add that, or leave it out")
+    return Shot(options.input, options.output, options.preview, *with_handles(options.frames, options.handles))
+
+
+def chosen_recipe(options: argparse.Namespace) -> Recipe:
+    """The model, and everything that decides what it makes of a frame."""
+    from ..runs.cluster import Recipe
+
+    return Recipe(
+        settings=picture_settings(
+            options, noise=options.noise, steps=options.steps, seed=options.seed, low=options.low, high=options.high
+        ),
+        model=options.model,
+        dtype=PRECISIONS.get(options.precision),
+        lora=None if options.lora == "none" else options.lora,
+        lora_strength=options.lora_strength,
+        device=None if options.device is None else torch.device(options.device),
+        threads=options.threads,
+        compiled=options.compile,
+    )
+
+
+def frame_range(text: str) -> tuple[int, int | None]:
+    """``A-B``, ``A-`` or ``A`` as first and last frame.
+
+    Example:
+        >>> frame_range("100-199"), frame_range("100-"), frame_range("7")
+        ((100, 199), (100, None), (7, 7))
+    """
+    first, dash, last = text.partition("-")
+    return int(first), int(last) if last else None if dash else int(first)

@@ -1,0 +1,103 @@
+"""``gvm train``: train a model, from nothing or from another, or a LoRA."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import InputError
+from .options import PRECISIONS
+from .terminal import ProgressLine
+
+if TYPE_CHECKING:
+    from ..datasets.batch import Source
+    from ..training.config import Stage
+
+HELP = "train a model, from nothing or from another, or a LoRA"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What to train, on what, and where the result goes."""
+    command.add_argument("output", type=Path, help="folder for checkpoints, losses, samples and the result")
+    command.add_argument(
+        "--config", default="demo", help="a JSON file, or one of small, demo, demo-detail, demo-quick, lora, paper"
+    )
+    command.add_argument("--start", help="a model folder, demo or gvm to begin from, in place of the configuration's")
+    command.add_argument(
+        "--clips", type=Path, action="append", default=[], help="a folder of clips with mattes (repeat)"
+    )
+    command.add_argument(
+        "--subjects", type=Path, action="append", default=[], help="a folder of people with mattes to cut out (repeat)"
+    )
+    command.add_argument(
+        "--backgrounds", type=Path, action="append", default=[], help="pictures and panoramas to put them in (repeat)"
+    )
+    command.add_argument("--photographs", type=Path, help="a folder of pictures for backgrounds of drawn clips")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--threads", type=int, help="CPU threads to use")
+    command.add_argument("--workers", type=int, default=0, help="processes that prepare clips beside the card")
+    command.add_argument("--device", help="cuda, mps, cpu; default: cuda if there is one")
+    command.add_argument(
+        "--precision",
+        choices=["fp32", "bf16"],
+        default="fp32",
+        help="bf16 takes half the time on processors with AVX-512 BF16 or AMX and on cards, far longer on others",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train what the configuration says, or go on where it stopped."""
+    from ..datasets.backgrounds import read_places
+    from ..datasets.cutouts import read_cutouts
+    from ..datasets.drawn import read_photographs
+    from ..datasets.pairs import find_labelled
+    from ..training.config import read_config
+    from ..training.processes import join_processes
+    from ..training.sources import stage_source
+    from ..training.train import Training
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    config = read_config(options.config)
+    if options.start:
+        config = replace(config, start=options.start)
+    labelled = [clip for folder in options.clips for clip in find_labelled(folder)]
+    photographs = read_photographs(options.photographs)
+    if bool(options.subjects) != bool(options.backgrounds):
+        raise InputError("--subjects and --backgrounds go together: people are cut out and put before other places")
+    pools = options.output / "pools"
+
+    def tell(what: str) -> None:
+        print(f"\r{what} ", end="", file=sys.stderr, flush=True)
+
+    cutouts = read_cutouts(options.subjects, pools, lambda done, total: tell(f"{done}/{total} subjects cut out"))
+    places = read_places(options.backgrounds) if options.backgrounds else None
+    bar: list[ProgressLine] = []
+
+    def drawn(done: int) -> None:
+        tell(f"{done} clips drawn")
+
+    def source(stage: Stage) -> Source:
+        return stage_source(stage, pools, labelled, photographs, drawn, cutouts, places)
+
+    def show(done: int, total: int) -> None:
+        if not bar:
+            bar.append(ProgressLine(total - done + 1, what="steps"))
+        bar[0].count(1)
+
+    training = Training(
+        options.output,
+        config,
+        source,
+        options.seed,
+        PRECISIONS[options.precision],
+        join_processes(options.device),
+        show,
+        options.workers,
+    )
+    print(f"\nthe result is {training.run()}")

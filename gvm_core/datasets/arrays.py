@@ -1,0 +1,14 @@
+"""Files of arrays in which cut-outs, drawn figures and latents are kept between runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write ``arrays`` to ``path``, whole or not at all."""
+    part = path.with_suffix(".part.npz")
+    np.savez(part, allow_pickle=False, **arrays)
+    part.replace(path)

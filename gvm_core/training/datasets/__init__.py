@@ -1,1 +1,0 @@
-"""Training clips composed of pictures: people cut out of photographs, before places where there are none."""
