@@ -222,7 +222,7 @@ def run_matte(options: argparse.Namespace) -> None:
     if not options.overwrite and not interrupted(shot):
         refuse_taken(shot)  # before the model is loaded
     with open_frames(options.input, first, last) as wanted:
-        progress = ProgressLine(wanted.count)
+        count = wanted.count
     config = model_config(options.model)
     settings = MatteSettings(
         plan=WindowPlan(options.window, options.overlap),
@@ -244,22 +244,23 @@ def run_matte(options: argparse.Namespace) -> None:
         compiled=options.compile,
     )
 
-    if options.ray:
-        done = matte_shot_with_ray(
-            shot,
-            recipe,
-            lambda frames, before: progress.count(frames, before=before),
-            workers=options.workers,
-            overwrite=options.overwrite,
-        )
-    else:
-        done = matte_shot(
-            shot,
-            recipe.pipeline(),
-            lambda frames, alpha: progress.count(frames, before=alpha is None),
-            overwrite=options.overwrite,
-        )
-    print(f"\n{done} frames matted with {config.name} -> {options.output}", file=sys.stderr)
+    with Progress(count) as progress:
+        if options.ray:
+            done = matte_shot_with_ray(
+                shot,
+                recipe,
+                lambda frames, before: progress.count(frames, before=before),
+                workers=options.workers,
+                overwrite=options.overwrite,
+            )
+        else:
+            done = matte_shot(
+                shot,
+                recipe.pipeline(),
+                lambda frames, alpha: progress.count(frames, before=alpha is None),
+                overwrite=options.overwrite,
+            )
+    print(f"{done} frames matted with {config.name} -> {options.output}", file=sys.stderr)
 
 
 def frame_range(text: str) -> tuple[int, int | None]:
@@ -288,17 +289,6 @@ def place(options: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
     return device, suitable_dtype(device) if options.precision == "auto" else PRECISIONS[options.precision]
 
 
-class ProgressLine(Progress):
-    """The same as a line in the terminal, drawn anew with everything that is counted."""
-
-    def count(self, frames: int, *, before: bool = False) -> None:
-        """Count, and draw the line."""
-        super().count(frames, before=before)
-        filled = min(30 * self.done // self.total, 30) if self.total else 0
-        bar = f"[{'#' * filled}{'.' * (30 - filled)}] " if self.total else ""
-        print(f"\r{bar}{self}  ", end="", file=sys.stderr, flush=True)
-
-
 def run_fetch(options: argparse.Namespace) -> None:
     """Show size and licence, ask, download."""
     from .models.download import GVM, fetch_release
@@ -310,13 +300,9 @@ def run_fetch(options: argparse.Namespace) -> None:
         if input("Fetch them? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing was fetched")
             return
-    fetch_release(GVM, options.to, show_bytes)
-    print(f"\nready: gvm matte IN OUT --model {options.to}")
-
-
-def show_bytes(done: int, total: int) -> None:
-    """Redraw the line of a download."""
-    print(f"\r{done / 1e6:,.0f} of {total / 1e6:,.0f} MB  {100 * done / max(total, 1):.1f} % ", end="", flush=True)
+    with Progress(None, "bytes") as progress:
+        fetch_release(GVM, options.to, progress.reach)
+    print(f"ready: gvm matte IN OUT --model {options.to}")
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -416,11 +402,11 @@ def run_synthesize(options: argparse.Namespace) -> None:
         seeds = range(options.seed, options.seed + options.clips)
         sources = [partial(draw_frames, seed, size or (512, 512), options.frames, tier=options.tier) for seed in seeds]
         names = [f"{options.tier}_{seed:06}" for seed in seeds]
-    progress = ProgressLine(options.clips * options.frames)
-    for number, (name, source) in enumerate(zip(names, sources, strict=True)):
-        for _ in write_clip(options.output / name, source(), options.degrade, options.seed + number):
-            progress.count(1)
-    print(f"\n{len(names)} clips in {options.output}; gvm evaluate folder reads them", file=sys.stderr)
+    with Progress(options.clips * options.frames) as progress:
+        for number, (name, source) in enumerate(zip(names, sources, strict=True)):
+            for _ in write_clip(options.output / name, source(), options.degrade, options.seed + number):
+                progress.count(1)
+    print(f"{len(names)} clips in {options.output}; gvm evaluate folder reads them", file=sys.stderr)
 
 
 def run_label(options: argparse.Namespace) -> None:
@@ -447,11 +433,11 @@ def run_label(options: argparse.Namespace) -> None:
                 given = labeller(stack.enter_context(open_frames(path)))
             else:
                 given = (mask[:1] for mask in stack.enter_context(open_frames(masks[number])))
-            progress = ProgressLine(frames.count)
+            progress = stack.enter_context(Progress(frames.count))
             for _ in write_labels(options.output, path.stem, label_frames(frames, given, doubt), doubt.least):
                 progress.count(1)
     kept = [path for path in options.output.glob("*") if path.name[0] != "."] if options.output.is_dir() else []
-    print(f"\n{len(kept)} clips in {options.output}; train --clips reads them", file=sys.stderr)
+    print(f"{len(kept)} clips in {options.output}; train --clips reads them", file=sys.stderr)
 
 
 def run_train(options: argparse.Namespace) -> None:
@@ -476,23 +462,22 @@ def run_train(options: argparse.Namespace) -> None:
         raise InputError("--subjects and --backgrounds go together: people are cut out and put before other places")
     pools = options.output / "pools"
 
-    def tell(what: str) -> None:
-        print(f"\r{what} ", end="", file=sys.stderr, flush=True)
+    bars: dict[str, Progress] = {}
+    shown = ExitStack()
 
-    cutouts = read_cutouts(options.subjects, pools, lambda done, total: tell(f"{done}/{total} subjects cut out"))
+    def show(what: str, done: int, total: int) -> None:
+        if what not in bars:
+            shown.close()
+            bars.clear()
+            bars[what] = shown.enter_context(Progress(total or None, what))
+            bars[what].count(done - 1, before=True)
+        bars[what].reach(done, total)
+
+    cutouts = read_cutouts(options.subjects, pools, partial(show, "subjects"))
     places = read_places(options.backgrounds) if options.backgrounds else None
-    bar: list[ProgressLine] = []
-
-    def drawn(done: int) -> None:
-        tell(f"{done} clips drawn")
 
     def source(stage: Stage) -> Source:
-        return stage_source(stage, pools, labelled, photographs, drawn, cutouts, places)
-
-    def show(done: int, total: int) -> None:
-        if not bar:
-            bar.append(ProgressLine(total - done + 1, what="steps"))
-        bar[0].count(1)
+        return stage_source(stage, pools, labelled, photographs, lambda done: show("drawn", done, 0), cutouts, places)
 
     training = Training(
         options.output,
@@ -501,7 +486,9 @@ def run_train(options: argparse.Namespace) -> None:
         options.seed,
         PRECISIONS[options.precision],
         assemble(options.device),
-        show,
+        partial(show, "steps"),
         options.workers,
     )
-    print(f"\nthe result is {training.run()}")
+    with shown:
+        result = training.run()
+    print(f"the result is {result}")
