@@ -238,5 +238,17 @@ def test_the_user_sees_size_and_licence_before_anything_is_fetched(hub, tmp_path
     assert hub.seen == [] and not (tmp_path / "gvm").exists()
 
 
+def test_the_command_shows_how_far_it_is_and_no_address_of_a_store(hub, tmp_path):
+    """In a process of its own: what is logged depends on what has set up logging before."""
+    command = [sys.executable, "-m", "gvm_core", "fetch", "--yes", "--to", str(tmp_path / "gvm")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "100%" in done.stderr and "B/s]" in done.stderr and "signature" not in done.stderr
+    assert "Stability AI Community License" in done.stdout and done.stdout.rstrip().endswith(
+        f"--model {tmp_path / 'gvm'}"
+    )
+
+
 def test_the_real_release_is_what_we_think():
     assert GVM.repo == "geyongtao/gvm" and GVM.size > 6e9
