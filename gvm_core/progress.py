@@ -1,57 +1,55 @@
-"""`Progress`: how far a run is and how long it will take."""
+"""`Progress`: how far a run is, as a bar in the terminal or as a line of text."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+import math
+
+from tqdm import tqdm
 
 
-@dataclass
-class Progress:
-    """How far a run is; as text, what a user wants to know of it.
+class Progress(tqdm):
+    """How far a run is; what earlier runs have done counts, but not as speed.
 
-    Attributes:
-        total: Frames in all, if known.
-        done: Frames finished.
-        before: How many of them earlier runs did.
-        what: Is counted, if not frames.
-    """
-
-    total: int | None
-    done: int = 0
-    before: int = 0
-    what: str = "frames"
-    started: float = field(default_factory=time.monotonic)
-
-    def count(self, frames: int, *, before: bool = False) -> None:
-        """Count frames: finished now, or by an earlier run."""
-        self.done += frames
-        self.before += frames if before else 0
-
-    @property
-    def rate(self) -> float:
-        """Frames a second, of this run."""
-        return (self.done - self.before) / max(time.monotonic() - self.started, 1e-6)
-
-    @property
-    def left(self) -> float | None:
-        """Seconds this will still take, as far as can be told yet."""
-        return max(self.total - self.done, 0) / self.rate if self.total and self.rate else None
-
-    def __str__(self) -> str:
-        of = f"/{self.total}" if self.total else f" {self.what}"
-        left = "" if self.left is None else f"  {duration(self.left)} left"
-        return f"{self.done}{of}  {self.rate:.2f} {self.what}/s{left}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them.
+    Args:
+        total: How many there are in all, if that is known.
+        what: Is counted; of bytes, sizes are shown.
+        shown: Draw a bar in the terminal; else this is only for its text.
 
     Example:
-        >>> [duration(each) for each in (7.4, 200, 9_000)]
-        ['7 s', '3 min', '2 h 30 min']
+        >>> progress = Progress(40, shown=False)
+        >>> progress.count(10, before=True)
+        >>> progress.text
+        '10/40 frames'
     """
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+    monitor_interval = 0  # tqdm's thread, which would draw between counts
+
+    def __init__(self, total: int | None, what: str = "frames", *, shown: bool = True) -> None:
+        sizes = what == "bytes"
+        super().__init__(
+            total=total,
+            unit="B" if sizes else f" {what}",
+            unit_scale=sizes,
+            smoothing=0,
+            dynamic_ncols=True,
+            delay=0 if shown else math.inf,
+        )
+
+    def count(self, number: int, *, before: bool = False) -> None:
+        """Count: finished now, or by an earlier run."""
+        self.initial += number if before else 0
+        self.update(number)
+
+    def reach(self, done: int, total: int) -> None:
+        """Say how many are done, and how many there are in all."""
+        self.total = total
+        self.count(done - int(self.n))
+
+    @property
+    def text(self) -> str:
+        """What a user wants to know, in a line."""
+        text = "{n_fmt}/{total_fmt}{unit}" if self.total else "{n_fmt}{unit}"
+        if self.n > self.initial:
+            text += "  {rate_noinv_fmt}" + ("  {remaining} left" if self.total else "")
+        known = {**self.format_dict, "bar_format": text, "ncols": None}
+        return tqdm.format_meter(**known).replace("   ", "  ")  # tqdm pads the rate

@@ -173,7 +173,7 @@ class Telling:
 
     def __init__(self, frames: int | None, node_id: str | None) -> None:
         self.node_id = node_id
-        self.progress = Progress(frames)
+        self.progress = Progress(frames, shown=False)
         self.bar = FrameBar(frames or 1, node_id)
 
     def __call__(self, frames: int, alpha: Clip | None = None, *, resumed: bool = False) -> None:
@@ -182,7 +182,7 @@ class Telling:
         self.bar.move(frames, alpha)
         server = getattr(PromptServer, "instance", None)
         if server is not None and self.node_id is not None:
-            server.send_progress_text(str(self.progress), self.node_id)
+            server.send_progress_text(self.progress.text, self.node_id)
 
 
 @contextmanager

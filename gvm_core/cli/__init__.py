@@ -23,7 +23,8 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it worked, 1 with a sentence when it did not, 130 when the user stopped it."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger(__name__.rpartition(".")[0]).setLevel(logging.INFO)  # of others only what is wrong
     options = parser().parse_args(arguments)
     try:
         options.run(options)

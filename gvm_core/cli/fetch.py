@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..models.weights import released_folder
-from .terminal import show_bytes
+from ..progress import Progress
 
 HELP = "fetch the released GVM weights (6.5 GB)"
 
@@ -30,5 +30,6 @@ def run(options: argparse.Namespace) -> None:
         if input("Fetch them? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing was fetched")
             return
-    fetch_release(GVM, options.to, show_bytes)
-    print(f"\nready: gvm matte IN OUT --model {options.to}")
+    with Progress(None, "bytes") as progress:
+        fetch_release(GVM, options.to, progress.reach)
+    print(f"ready: gvm matte IN OUT --model {options.to}")

@@ -10,8 +10,8 @@ from pathlib import Path
 from ..errors import InputError
 from ..host.torch_host import TorchHost
 from ..models.weights import load_model
+from ..progress import Progress
 from .options import add_picture_options, picture_settings, place
-from .terminal import ProgressLine
 
 HELP = "make training clips of real footage and rough masks"
 
@@ -56,8 +56,8 @@ def run(options: argparse.Namespace) -> None:
                 given = labeller(stack.enter_context(open_frames(path)))
             else:
                 given = (mask[:1] for mask in stack.enter_context(open_frames(masks[number])))
-            progress = ProgressLine(frames.count)
+            progress = stack.enter_context(Progress(frames.count))
             for _ in write_labels(options.output, path.stem, label_frames(frames, given, doubt), doubt.least):
                 progress.count(1)
     kept = [path for path in options.output.glob("*") if path.name[0] != "."] if options.output.is_dir() else []
-    print(f"\n{len(kept)} clips in {options.output}; train --clips reads them", file=sys.stderr)
+    print(f"{len(kept)} clips in {options.output}; train --clips reads them", file=sys.stderr)

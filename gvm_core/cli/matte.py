@@ -12,8 +12,8 @@ import torch
 from ..errors import InputError
 from ..frames import Clip
 from ..models.weights import model_config
+from ..progress import Progress
 from .options import DEFAULTS, PRECISIONS, add_picture_options, picture_settings
-from .terminal import ProgressLine
 
 if TYPE_CHECKING:
     from ..runs.cluster import Recipe
@@ -59,17 +59,19 @@ def run(options: argparse.Namespace) -> None:
     if not options.overwrite and not interrupted(shot):
         refuse_taken(shot)  # before the model is loaded
     with open_frames(shot.source, shot.first, shot.last) as wanted:
-        progress = ProgressLine(wanted.count)
+        count = wanted.count
     name, recipe = model_config(options.model).name, chosen_recipe(options)
 
-    def advance(frames: int, alpha: Clip | None = None, *, resumed: bool = False) -> None:  # noqa: ARG001
-        progress.count(frames, before=resumed)
+    with Progress(count) as progress:
 
-    if options.ray:
-        done = matte_shot_with_ray(shot, recipe, advance, workers=options.workers, overwrite=options.overwrite)
-    else:
-        done = matte_shot(shot, recipe.pipeline(), advance, overwrite=options.overwrite)
-    print(f"\n{done} frames matted with {name} -> {options.output}", file=sys.stderr)
+        def advance(frames: int, alpha: Clip | None = None, *, resumed: bool = False) -> None:  # noqa: ARG001
+            progress.count(frames, before=resumed)
+
+        if options.ray:
+            done = matte_shot_with_ray(shot, recipe, advance, workers=options.workers, overwrite=options.overwrite)
+        else:
+            done = matte_shot(shot, recipe.pipeline(), advance, overwrite=options.overwrite)
+    print(f"{done} frames matted with {name} -> {options.output}", file=sys.stderr)
 
 
 def chosen_shot(options: argparse.Namespace) -> Shot:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import InputError
-from .terminal import ProgressLine
+from ..progress import Progress
 
 HELP = "make clips with exact mattes, drawn or from your own footage"
 
@@ -50,8 +50,8 @@ def run(options: argparse.Namespace) -> None:
         seeds = range(options.seed, options.seed + options.clips)
         sources = [partial(draw_frames, seed, size or (512, 512), options.frames, tier=options.tier) for seed in seeds]
         names = [f"{options.tier}_{seed:06}" for seed in seeds]
-    progress = ProgressLine(options.clips * options.frames)
-    for number, (name, source) in enumerate(zip(names, sources, strict=True)):
-        for _ in write_clip(options.output / name, source(), options.degrade, options.seed + number):
-            progress.count(1)
-    print(f"\n{len(names)} clips in {options.output}; gvm evaluate folder reads them", file=sys.stderr)
+    with Progress(options.clips * options.frames) as progress:
+        for number, (name, source) in enumerate(zip(names, sources, strict=True)):
+            for _ in write_clip(options.output / name, source(), options.degrade, options.seed + number):
+                progress.count(1)
+    print(f"{len(names)} clips in {options.output}; gvm evaluate folder reads them", file=sys.stderr)

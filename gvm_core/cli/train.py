@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..errors import InputError
+from ..progress import Progress
 from .options import PRECISIONS
-from .terminal import ProgressLine
 
 if TYPE_CHECKING:
     from ..datasets.batch import Source
@@ -72,23 +73,22 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("--subjects and --backgrounds go together: people are cut out and put before other places")
     pools = options.output / "pools"
 
-    def tell(what: str) -> None:
-        print(f"\r{what} ", end="", file=sys.stderr, flush=True)
+    bars: dict[str, Progress] = {}
+    shown = ExitStack()
 
-    cutouts = read_cutouts(options.subjects, pools, lambda done, total: tell(f"{done}/{total} subjects cut out"))
+    def show(what: str, done: int, total: int) -> None:
+        if what not in bars:
+            shown.close()
+            bars.clear()
+            bars[what] = shown.enter_context(Progress(total or None, what))
+            bars[what].count(done - 1, before=True)
+        bars[what].reach(done, total)
+
+    cutouts = read_cutouts(options.subjects, pools, partial(show, "subjects"))
     places = read_places(options.backgrounds) if options.backgrounds else None
-    bar: list[ProgressLine] = []
-
-    def drawn(done: int) -> None:
-        tell(f"{done} clips drawn")
 
     def source(stage: Stage) -> Source:
-        return stage_source(stage, pools, labelled, photographs, drawn, cutouts, places)
-
-    def show(done: int, total: int) -> None:
-        if not bar:
-            bar.append(ProgressLine(total - done + 1, what="steps"))
-        bar[0].count(1)
+        return stage_source(stage, pools, labelled, photographs, lambda done: show("drawn", done, 0), cutouts, places)
 
     training = Training(
         options.output,
@@ -97,7 +97,9 @@ def run(options: argparse.Namespace) -> None:
         options.seed,
         PRECISIONS[options.precision],
         join_processes(options.device),
-        show,
+        partial(show, "steps"),
         options.workers,
     )
-    print(f"\nthe result is {training.run()}")
+    with shown:
+        result = training.run()
+    print(f"the result is {result}")

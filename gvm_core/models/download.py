@@ -1,26 +1,24 @@
 """Fetch the released weights: what they are and cost first, then resumable, verified, renamed when whole.
 
-The hub's own client is not used here: how it reports progress, stops and resumes differs between the versions people
-have, and the file must be checked against its digest before it gets its name. ``HF_ENDPOINT`` (a mirror),
-``HF_HUB_OFFLINE`` and ``HF_TOKEN`` are honoured, and so are the usual proxy variables.
+huggingface_hub talks to the hub, by its `http_get`: its `hf_hub_download` begins a stopped file anew in newer versions,
+and reports no progress in older ones. Mirrors (``HF_ENDPOINT``), tokens, proxies and ``HF_HUB_OFFLINE`` are its own.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import logging
 import os
 import shutil
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from ..errors import DownloadError
+from ..lock import locked
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +26,10 @@ FOLDERS = ("unet", "vae", "scheduler")
 SUFFIXES = {".json", ".safetensors", ".pt"}
 BLOCK = 1 << 18
 ATTEMPTS = 4
-PAUSE = 0.5
+PAUSE, TIMEOUT, PATIENCE = 0.5, 30.0, 1.0
+"""Seconds: between attempts, for the hub to answer, and between looks at what another process fetches."""
+BAR = "huggingface_hub.http_get"
+AGENT = "ComfyUI-GVM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,13 @@ class Release:
         repo: Their place on the hub.
         size: Roughly how many bytes, to say before anything is asked of the network.
         notice: What the user should know of their licence before fetching them.
+        revision: The commit that is meant; None takes the newest there is, as long as no commit is known to be released.
     """
 
     repo: str
     size: int
     notice: str
+    revision: str | None = None
 
 
 GVM = Release(
@@ -64,12 +67,14 @@ class RemoteFile:
 
     Attributes:
         path: Relative to the model folder, with forward slashes.
+        revision: The commit it was listed at, and is fetched at.
         size: Bytes.
         sha256: Digest of the content, for large files.
         git_sha1: Digest as git computes it, for small ones.
     """
 
     path: str
+    revision: str
     size: int
     sha256: str | None
     git_sha1: str | None
@@ -85,7 +90,7 @@ def fetch_release(release: Release, folder: Path, progress: Progress | None = No
     Args:
         release: What to fetch.
         folder: The model folder to fill.
-        progress: Told how far things are, several times a second.
+        progress: Told how far things are, every few megabytes.
 
     Returns:
         ``folder``, now a model that `load_model` takes.
@@ -95,6 +100,21 @@ def fetch_release(release: Release, folder: Path, progress: Progress | None = No
     """
     progress = progress or (lambda _done, _total: None)
     files = list_files(release)
+    total = sum(file.size for file in files)
+    waits = False
+    while True:
+        with locked(folder, PATIENCE) as mine:
+            if mine:
+                fetch_missing(release, files, folder, progress)
+                return folder
+        if not waits:
+            log.info("another process fetches %s into %s; waiting for it", release.repo, folder)
+        waits = True
+        progress(0, total)
+
+
+def fetch_missing(release: Release, files: list[RemoteFile], folder: Path, progress: Progress) -> None:
+    """Fetch those of ``files`` that are not in ``folder`` yet, or not right."""
     total = sum(file.size for file in files)
     done, missing = 0, []
     for file in files:
@@ -107,42 +127,51 @@ def fetch_release(release: Release, folder: Path, progress: Progress | None = No
         fetch_file(release, file, folder / file.path, lambda now, before=done: progress(before + now, total))
         done += file.size
         progress(done, total)
-    return folder
 
 
 def list_files(release: Release) -> list[RemoteFile]:
-    """What the release consists of, from the hub's listing."""
-    url = f"{endpoint()}/api/models/{release.repo}/tree/main?recursive=true"
+    """What the release consists of at one commit, from the hub's listing."""
+    from huggingface_hub import HfApi
+
+    hub = HfApi(endpoint=endpoint(), library_name=AGENT)
+    place = f"{release.repo} at {hub.endpoint}"
+    if is_offline():
+        raise DownloadError(f"HF_HUB_OFFLINE is set, so {place} is not asked for. {by_hand(release)}")
     try:
-        with request(url) as response:
-            entries: list[dict[str, Any]] = json.load(response)
-    except (OSError, ValueError) as error:
-        raise DownloadError(f"cannot list the files of {release.repo} at {url}: {error}. {by_hand(release)}") from error
+        listed = hub.model_info(release.repo, revision=release.revision, files_metadata=True, timeout=TIMEOUT)
+    except (*network_errors(), ValueError, KeyError) as error:
+        raise DownloadError(f"cannot list the files of {place}: {error}. {by_hand(release)}") from error
     files = []
-    for entry in entries:
-        path = PurePosixPath(entry["path"])
+    for entry in listed.siblings or []:
+        path, large = PurePosixPath(entry.rfilename), entry.lfs
+        size = large.size if large else entry.size
         wanted = len(path.parts) == 2 and path.parts[0] in FOLDERS and path.suffix in SUFFIXES
-        if entry["type"] == "file" and wanted and ".." not in path.parts:
-            large = entry.get("lfs") or {}
-            digest = None if large else entry.get("oid")
-            files.append(RemoteFile(str(path), large.get("size", entry["size"]), large.get("oid"), digest))
+        if wanted and ".." not in path.parts:
+            if listed.sha is None or size is None:
+                raise DownloadError(f"{place} does not say which files it has, and how large. {by_hand(release)}")
+            digests = (large.sha256, None) if large else (None, entry.blob_id)
+            files.append(RemoteFile(str(path), listed.sha, size, *digests))
     if not any(file.path.startswith("unet/") and file.path.endswith(".safetensors") for file in files):
-        raise DownloadError(f"{release.repo} at {url} lists no UNet weights. {by_hand(release)}")
+        raise DownloadError(f"{place} lists no UNet weights. {by_hand(release)}")
     return files
 
 
 def fetch_file(release: Release, file: RemoteFile, target: Path, progress: Callable[[int], None]) -> None:
     """Fetch one file to ``target.part``, going on where an earlier attempt stopped; check it; rename it."""
+    from huggingface_hub import hf_hub_url
+
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
-    url = f"{endpoint()}/{release.repo}/resolve/main/{file.path}"
+    url = hf_hub_url(release.repo, file.path, revision=file.revision, endpoint=endpoint())
     for attempt in range(1, ATTEMPTS + 1):
         try:
             receive(url, part, file.size, progress)
             break
-        except (urllib.error.URLError, TimeoutError, ConnectionError, OSError) as error:
-            final = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429
-            if final or attempt == ATTEMPTS:
+        except network_errors() as error:
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if status == 416 or (part.exists() and part.stat().st_size > file.size):
+                break  # the file there has another size: the check below says so
+            if attempt == ATTEMPTS or (status is not None and status < 500 and status != 429):
                 raise DownloadError(
                     f"{url} could not be fetched: {error}. What arrived is kept; run it again to go on. "
                     f"{by_hand(release)}"
@@ -151,28 +180,64 @@ def fetch_file(release: Release, file: RemoteFile, target: Path, progress: Calla
             time.sleep(PAUSE * attempt)
     if not is_whole(part, file, lambda _: progress(file.size)):
         part.unlink()
-        raise DownloadError(f"{url} arrived, but is not the file its publisher lists (wrong digest); it was deleted")
+        raise DownloadError(
+            f"{url} arrived, but is not the file its publisher lists (wrong size or digest); it was deleted"
+        )
     part.replace(target)
 
 
 def receive(url: str, part: Path, size: int, progress: Callable[[int], None]) -> None:
     """Append what is missing of ``url`` to ``part``."""
-    have = part.stat().st_size if part.exists() else 0
-    if have > size:
-        part.unlink()
-        have = 0
-    if have == size:
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    headers = {**build_hf_headers(library_name=AGENT), "Accept-Encoding": "identity"}
+    with CountedFile(part, progress) as content, no_bar():
+        if (have := content.tell()) > size:
+            content.seek(0)
+            have = content.truncate()
+        http_get(url, content, resume_size=have, headers=headers, expected_size=size)
+
+
+class CountedFile(io.BufferedWriter):
+    """A file to append to that tells with every block how long it is; what it calls may raise, and stop a download.
+
+    Args:
+        path: Of the file.
+        progress: Is told.
+    """
+
+    def __init__(self, path: Path, progress: Callable[[int], None]) -> None:
+        super().__init__(io.FileIO(str(path), "ab"))
+        self.progress = progress
+
+    def write(self, block: bytes) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Append ``block``."""
+        written = super().write(block)
+        self.progress(self.tell())
+        return written
+
+
+@contextmanager
+def no_bar() -> Iterator[None]:
+    """Keep the hub's bar of a single file off the screen: the caller shows how far all are."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled(BAR):
+        yield
         return
-    with request(url, {"Range": f"bytes={have}-"} if have else {}) as response:
-        resumed = have > 0 and response.status == 206
-        have = have if resumed else 0
-        with part.open("ab" if resumed else "wb") as out:
-            while block := response.read(BLOCK):
-                out.write(block)
-                have += len(block)
-                progress(have)
-    if have < size:
-        raise ConnectionError(f"the connection ended after {have:,} of {size:,} bytes")
+    disable_progress_bars(BAR)
+    try:
+        yield
+    finally:
+        enable_progress_bars(BAR)
+
+
+def network_errors() -> tuple[type[BaseException], ...]:
+    """What goes wrong on the way: the library that the hub's own errors are made of differs with its version."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (OSError, *HfHubHTTPError.__bases__)
 
 
 def is_whole(path: Path, file: RemoteFile, progress: Callable[[int], None]) -> bool:
@@ -199,19 +264,14 @@ def check_space(folder: Path, missing: list[RemoteFile]) -> None:
         raise DownloadError(f"{folder} has {free / 1e9:.1f} GB free; the weights need {wanted / 1e9:.1f} GB")
 
 
-def request(url: str, headers: dict[str, str] | None = None) -> Any:
-    """Open ``url``, or raise at once where the user has asked to stay offline."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        raise DownloadError(f"HF_HUB_OFFLINE is set, so {url} is not fetched")
-    query = urllib.request.Request(url, headers={"User-Agent": "ComfyUI-GVM", **(headers or {})})
-    if token := os.environ.get("HF_TOKEN"):
-        query.add_unredirected_header("Authorization", f"Bearer {token}")  # never to where the hub redirects
-    return urllib.request.urlopen(query, timeout=30)
+def is_offline() -> bool:
+    """Whether the user has asked to stay offline, now: huggingface_hub reads that once, when it is imported."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def endpoint() -> str:
-    """The hub, or the mirror that ``HF_ENDPOINT`` names."""
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+def endpoint() -> str | None:
+    """The mirror that ``HF_ENDPOINT`` names, now; None for the hub."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
 def by_hand(release: Release) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from ..errors import MediaError
-from .lock import locked
+from ..lock import locked
 
 log = logging.getLogger(__name__)
 

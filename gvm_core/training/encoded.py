@@ -99,7 +99,7 @@ class EncodedClips:
             random = np.random.default_rng([*seed, first])
             return self.source.batch(min(each, count - first), size, self.frames, random)
 
-        progress = Progress(count, what="clips")
+        progress = Progress(count, "clips", shown=False)
         progress.count(count - sum(min(each, count - first) for first in missing), before=True)
         with ThreadPoolExecutor(1) as ahead:  # composes the next while this one is encoded
             waiting = [ahead.submit(composed, first) for first in missing[:1]]
@@ -108,7 +108,7 @@ class EncodedClips:
                 waiting = [ahead.submit(composed, later) for later in missing[number + 1 : number + 2]]
                 write_arrays(paths[first], self.encoded(batch))
                 progress.count(len(batch.images))
-                log.info("encoding clips of %d frames at %d px: %s", self.frames, size, progress)
+                log.info("encoding clips of %d frames at %d px: %s", self.frames, size, progress.text)
         loaded = [dict(np.load(path)) for path in paths.values()]
         return {name: np.concatenate([part[name] for part in loaded]) for name in EncodedBatch._fields}
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "gvm_core"
 FILES = sorted(CORE.rglob("*.py"))
 ORDER = [
-    {"errors", "version", "progress", "atomic"}, {"frames"}, {"windows"}, {"settings"}, {"host"}, {"execution"}, {"models", "post", "media", "sampling", "metrics"},
+    {"errors", "version", "progress", "atomic", "lock"}, {"frames"}, {"windows"}, {"settings"}, {"host"}, {"execution"}, {"models", "post", "media", "sampling", "metrics"},
     {"pipeline"}, {"runs"}, {"synthesis"}, {"datasets"}, {"evaluation"}, {"training"}, {"cli"}, {"__main__", "__init__"},
 ]  # fmt: skip
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
@@ -62,9 +62,9 @@ def test_only_one_core_file_knows_comfyui_and_only_the_optional_sampler_knows_di
 
 def test_importing_the_core_loads_neither_diffusers_nor_av_and_touches_nothing():
     code = (
-        "import sys, os; before = set(os.listdir('.')); import gvm_core, gvm_core.media, gvm_core.cli;"
+        "import sys, os; before = set(os.listdir('.')); import gvm_core, gvm_core.media, gvm_core.cli, gvm_core.models.download;"
         "assert set(os.listdir('.')) == before;"
-        "print([m for m in ('diffusers', 'av', 'transformers', 'PIL') if m in sys.modules])"
+        "print([m for m in ('diffusers', 'av', 'transformers', 'PIL', 'huggingface_hub', 'filelock') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

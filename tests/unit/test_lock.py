@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gvm_core.runs.lock import lock_file, locked
+from gvm_core.lock import lock_file, locked
 
 ROOT = Path(__file__).parents[2]
 NO_LOCKS = [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK]

@@ -18,6 +18,7 @@ from support import moving_clip, own_size, read_levels, write_film, write_pictur
 from gvm_core import MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import MediaError
 from gvm_core.frames import Clip, Original
+from gvm_core.lock import lock_file, locked
 from gvm_core.media import open_frames
 from gvm_core.media.sequence import png16, read_picture
 from gvm_core.media.spool import spool
@@ -25,7 +26,6 @@ from gvm_core.media.video import frames_between
 from gvm_core.runs import parts as parts_module
 from gvm_core.runs import resume as resume_module
 from gvm_core.runs import write as write_module
-from gvm_core.runs.lock import lock_file, locked
 from gvm_core.runs.matte import fill, matte_shot, unheard
 from gvm_core.runs.parts import FRAMES, Parts, make_room
 from gvm_core.runs.resume import PARTS_FOLDER, adopt, begin, begun_otherwise, parts_folder, run_key

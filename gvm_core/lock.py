@@ -92,7 +92,8 @@ def locks_of(folder: Path) -> tuple[bool, bool]:
     except (OSError, NotImplementedError):  # versions differ here, too
         return False, False
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def give_up(path: Path, lock: BaseFileLock, ours: bool) -> None:
