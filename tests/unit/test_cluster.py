@@ -94,7 +94,7 @@ def test_a_stopped_shared_run_goes_on_alone(tmp_path, video, recipe):
     alone, shared = tmp_path / "alone.mkv", tmp_path / "matte.mkv"
     matte_shot(Shot(video, alone), recipe.pipeline())
 
-    def stop(frames, before):
+    def stop(frames, alpha=None, *, resumed=False):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support import moving_clip, own_size, read_levels, write_film, write_picture, write_tiny_model, write_video
 
 from gvm_core import MattingPipeline, TorchHost, WindowPlan, load_model
-from gvm_core.errors import MediaError
+from gvm_core.errors import InputError, MediaError
 from gvm_core.frames import Clip, Original
 from gvm_core.lock import lock_file, locked
 from gvm_core.media import open_frames
@@ -51,6 +51,28 @@ def write(shot, alpha):
         writer.write(Clip(alpha, 0, originals))
         writer.keep(last=True)
     assert finish(shot, parts) == len(alpha)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "handles", "sentence"),
+    [
+        ((5, 3), 0, "no range"),
+        ((-1, None), 0, "no range"),
+        ((0, 9), -1, "handles must be"),
+        ((60, 70), 0, "there are 51"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(wanted, handles, sentence):
+    with pytest.raises(InputError, match=sentence):
+        with_handles(wanted, handles, there=(100, 150))
+
+
+@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
+def test_handles_never_lead_out_of_the_film(first, length, handles, frames):
+    there = (0, first + frames)
+    begin, end = with_handles((first, first + length), handles, there)
+    assert end is not None and 0 <= begin <= first and begin <= end <= there[1]
+    assert first - begin == min(handles, first) and end == min(first + length + handles, there[1])
 
 
 def test_a_photograph_in_is_a_picture_out(tmp_path, pipeline):
