@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import moving_clip, read_levels, write_picture, write_video
+from support import moving_clip, own_size, read_levels, write_picture, write_video
 
-from gvm_core import MatteSettings, MattingPipeline, TorchHost, load_model
+from gvm_core import MattingPipeline, TorchHost, load_model
 from gvm_core.cli import main
 from gvm_core.media import open_frames
 
@@ -29,7 +29,7 @@ def test_the_matte_file_is_the_pipelines_matte(tmp_path, tiny_folder, video, cap
     )
     assert code == 0, capsys.readouterr().err
     with open_frames(video) as reader:
-        alpha = MattingPipeline(load_model(tiny_folder), MatteSettings(), TorchHost("cpu")).matte(list(reader))
+        alpha = MattingPipeline(load_model(tiny_folder), own_size(), TorchHost("cpu")).matte(list(reader))
     levels = torch.stack([torch.from_numpy(frame.astype("int32")) for frame in read_levels(out)])
     assert levels.shape == (11, 40, 56)
     assert (levels - (alpha[:, 0] * 65535).round()).abs().max() <= 1
