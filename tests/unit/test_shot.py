@@ -29,7 +29,7 @@ from gvm_core.runs import write as write_module
 from gvm_core.runs.matte import fill, matte_shot, unheard
 from gvm_core.runs.parts import FRAMES, Parts, make_room
 from gvm_core.runs.resume import PARTS_FOLDER, adopt, begin, begun_otherwise, parts_folder, run_key
-from gvm_core.runs.shot import Shot
+from gvm_core.runs.shot import Shot, with_handles
 from gvm_core.runs.write import PartWriter, finish
 
 
