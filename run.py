@@ -36,7 +36,7 @@ def main() -> int:
 def demo(arguments: list[str]) -> int:
     """Matte the sample clips and lay the results out to be looked at."""
     install("demo")
-    return subprocess.call([PYTHON, ROOT / "examples" / "demo.py", *arguments], cwd=ROOT)
+    return subprocess.call([PYTHON, ROOT / "demos" / "demo.py", *arguments], cwd=ROOT)
 
 
 def test(arguments: list[str]) -> int:

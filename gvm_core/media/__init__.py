@@ -17,7 +17,7 @@ MEDIA_SUFFIXES = {".avi", ".webm", ".gif", ".m4v", ".mxf", ".wmv", ".ts", *PICTU
 FrameReader = VideoReader | SequenceReader
 
 
-def open_frames(path: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> FrameReader:
+def open_frames(path: str | Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> FrameReader:
     """A reader for a video file, an image, or a folder of numbered images.
 
     Args:
@@ -29,6 +29,7 @@ def open_frames(path: Path, first: int = 0, last: int | None = None, *, alpha: b
     Raises:
         MediaError: If nothing readable is there; while reading, if alpha is wanted and there is none.
     """
+    path = Path(path)
     if path.is_dir():
         return SequenceReader(path, first, last, alpha=alpha)
     if not path.is_file():

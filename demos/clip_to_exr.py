@@ -1,6 +1,6 @@
 """Matte a clip into a sequence of EXR files: one 16-bit float channel each, for compositing programs.
 
-    python examples/clip_to_exr.py [CLIP] [FOLDER] [--model gvm]
+    python demos/clip_to_exr.py [CLIP] [FOLDER] [--model gvm]
 
 CLIP is a video, a picture or a folder of pictures; without it the first frames of the bundled sample are taken. The EXR
 encoder is FFmpeg's, which comes with PyAV.
@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 from torch import Tensor
 
-from gvm_core import MatteSettings, MattingPipeline, TorchHost, load_model
+from gvm_core import MattingPipeline, TorchHost, load_model
 from gvm_core.media import open_frames
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,9 +29,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "output" / "exr")
     parser.add_argument("--model", default="demo")
     options = parser.parse_args()
-    model = load_model(options.model)
-    settings = MatteSettings(short_edge=model.config.short_edge, max_edge=model.config.max_edge)
-    pipeline = MattingPipeline(model, settings, TorchHost())
+    pipeline = MattingPipeline(load_model(options.model), host=TorchHost())
     options.folder.mkdir(parents=True, exist_ok=True)
     with open_frames(options.clip, last=7 if options.clip == SAMPLE else None) as frames:
         for clip in pipeline.stream(frames):  # clip.data: [T, 1, H, W], 0..1

@@ -1,4 +1,4 @@
-"""The examples: each runs as a user runs it, on a tiny clip."""
+"""The demos: each runs as a user runs it, on a tiny clip."""
 
 import subprocess
 import sys
@@ -12,12 +12,12 @@ from support import moving_clip, write_picture
 from gvm_core.media.sequence import read_picture
 from gvm_core.post.color import srgb_to_linear
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+DEMOS = Path(__file__).parents[2] / "demos"  # ComfyUI would take a folder called examples for templates
 
 
 def run(name, *arguments):
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    return subprocess.run(command, cwd=EXAMPLES.parent, capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, str(DEMOS / name), *map(str, arguments)]
+    return subprocess.run(command, cwd=DEMOS.parent, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_clip_becomes_a_sequence_of_float_mattes(tmp_path):
@@ -38,7 +38,7 @@ def test_the_core_runs_inside_a_loop_and_stops_when_asked():
 
 
 def test_the_exr_keeps_the_matte_to_half_precision(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.syspath_prepend(str(DEMOS))
     from clip_to_exr import exr
 
     alpha = torch.rand(1, 21, 37, generator=torch.Generator().manual_seed(0))

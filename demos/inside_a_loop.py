@@ -1,6 +1,6 @@
 """Use the core inside a program of your own: frames from any iterator, progress, and a way to stop.
 
-    python examples/inside_a_loop.py [SECONDS]    # stop after that time; 60 if left out
+    python demos/inside_a_loop.py [SECONDS]    # stop after that time; 60 if left out
 
 Here the frames are drawn on the fly. They could come from a camera or another program: nothing needs to know how many
 there will be, and only a window of them is in memory.
@@ -46,7 +46,7 @@ def frames(count: int, size: int = 128) -> Iterator[Tensor]:
 
 def main() -> None:
     """Matte frame by frame, and do something with each matte."""
-    settings = MatteSettings(plan=WindowPlan(length=8, overlap=2), short_edge=128, max_edge=256)
+    settings = MatteSettings(plan=WindowPlan(length=8, overlap=2))
     host = MyHost(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
     try:
         for clip in MattingPipeline(load_model("demo"), settings, host).stream(frames(16)):
