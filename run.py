@@ -2,7 +2,7 @@
 """Three commands for a fresh clone: ``python run.py demo``, ``python run.py test``, ``python run.py comfy``.
 
 demo makes .venv, installs what is needed, mattes the drawn and the photographed sample with the bundled model and says
-where to look. test installs the test tools too and runs every test. comfy starts the ComfyUI it finds with this pack
+where to look. test installs the test tools too and runs every test, with --quick those that take moments. comfy starts the ComfyUI it finds with this pack
 linked in. Standard library only.
 """
 
@@ -40,8 +40,10 @@ def demo(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Check style and types, then run every test that can run here."""
+    """Check style and types, then run every test that can run here; with --quick only those that take moments."""
     install("dev")
+    if "--quick" in arguments:
+        arguments = [*(each for each in arguments if each != "--quick"), "tests/unit", "-m", "not slow"]
     checks = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyright"]]
     for check in checks:
         print("+", *check, flush=True)
