@@ -480,9 +480,9 @@ def test_whatever_is_missing_is_done_once_and_nothing_else(tmp_path_factory, fir
     for each in there:
         if each < len(starts):
             keep(sorted(starts)[each])
-    for first, end in parts.missing():
-        begins = [start for start in starts if start >= first and (end is None or start <= end)]
-        assert first >= stop or first in begins
+    for gap, end in parts.missing():
+        begins = [start for start in starts if start >= gap and (end is None or start <= end)]
+        assert gap >= stop or gap in begins
         for start in begins:
             keep(start)
     finished = parts.finished()
