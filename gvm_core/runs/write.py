@@ -1,0 +1,122 @@
+"""Writing a run's outputs: part by part while it is matted, put together when all parts are there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+from ..atomic import atomic
+from ..errors import MediaError
+from ..frames import Clip
+from ..media import FrameReader
+from ..media.sequence import SequenceWriter
+from ..media.video import VideoWriter
+from ..post.composite import checker, over
+from .join import join_videos
+from .parts import Parts
+from .resume import JOINING
+from .shot import Shot, codec_of, is_picture
+
+
+class PartWriter:
+    """Writes every output of consecutive frames, part by part.
+
+    A full part is kept once it is known whether another frame follows, so that the last one can say that it is.
+
+    Args:
+        shot: What to write.
+        parts: Where to.
+        reader: Of the source, for frames' times and names.
+        first: The first frame that will be written.
+    """
+
+    def __init__(self, shot: Shot, parts: Parts, reader: FrameReader, first: int) -> None:
+        self.shot, self.parts, self.reader = shot, parts, reader
+        self.start = self.index = first
+        self.staged: Path | None = None
+        self.writers: dict[str, VideoWriter | SequenceWriter] = {}
+        self.opened = ExitStack()  # the writers of the part in hand
+
+    def write(self, clip: Clip) -> None:
+        """Write alpha ``[T, 1, H, W]`` of the next frames; for a preview with its originals."""
+        for index, alpha in enumerate(clip.data):
+            if self.staged is not None and self.index == self.parts.stop_of(self.start):
+                self.keep(last=False)
+            if self.staged is None:
+                self.open()
+            self.writers["matte"].write(alpha)
+            if self.shot.preview is not None:
+                original = clip.originals[index].pixels
+                self.writers["preview"].write(over(original, alpha, checker(*original.shape[-2:])))
+            self.index += 1
+
+    def open(self) -> None:
+        """Begin a part at the present frame."""
+        self.start, self.staged = self.index, self.parts.stage()
+        for name, path in self.shot.outputs.items():
+            codec, place = codec_of(path), self.staged / name
+            writer = (
+                SequenceWriter(place, self.reader.names, self.start)
+                if codec is None
+                else VideoWriter(place, codec, self.reader.rate, self.reader.tags)
+            )
+            self.writers[place.stem] = self.opened.enter_context(writer)
+
+    def keep(self, *, last: bool) -> None:
+        """Finish the part in hand."""
+        self.opened.close()
+        if self.staged is not None:
+            times = self.reader.times[self.start : self.index]
+            self.parts.keep(self.staged, self.start, times, Fraction(self.reader.time_base), last=last)
+        self.staged = None
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.opened.__exit__(kind, value, trace)
+        if self.staged is not None:
+            shutil.rmtree(self.staged, ignore_errors=True)
+
+
+def finish(shot: Shot, parts: Parts) -> int:
+    """Put finished parts together under the outputs' names, and delete them; the number of frames.
+
+    Raises:
+        MediaError: If frames are missing, something cannot be written, or a picture was to hold several frames.
+    """
+    if gaps := parts.missing():
+        raise MediaError(f"frame {gaps[0][0]} of {shot.matte} is missing; start the same run again")
+    finished, count = parts.finished(), parts.count()
+    if count > 1 and (single := next(filter(is_picture, shot.outputs.values()), None)):
+        parts.clear()
+        raise MediaError(f"{single.name} holds a single picture, and {shot.source} has {count}; use a folder name")
+    (parts.folder / JOINING).touch()
+    for name, path in shot.outputs.items():
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        folders = [part.folder / name for part in finished]
+        if is_picture(path):
+            for picture in (file for folder in folders for file in folder.iterdir()):
+                picture.replace(path)
+        elif codec_of(path) is None:
+            place_pictures(folders, path)
+        else:
+            source = shot.source if shot.source.is_file() else None
+            with atomic(path) as joined:
+                join_videos(finished, name, joined, source, whole=shot.whole)
+    parts.clear()
+    return count
+
+
+def place_pictures(folders: Iterable[Path], target: Path) -> None:
+    """Move every picture in ``folders`` to ``target``; those that an interrupted call moved are there already."""
+    target.mkdir(parents=True, exist_ok=True)
+    for folder in folders:
+        for picture in folder.iterdir():
+            picture.replace(target / picture.name)
