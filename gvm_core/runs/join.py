@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MediaError
-from .parts import Part
 from ..media.video import usual_layout
+from .parts import Part
 
 EVERYWHERE = {"aac", "alac", "mp3", "ac3", "eac3"}
 COPIED = {".mp4": EVERYWHERE | {"opus", "flac"}, ".mov": EVERYWHERE}

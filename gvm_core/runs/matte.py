@@ -39,9 +39,7 @@ def unheard(frames: int, alpha: Clip | None = None, *, resumed: bool = False) ->
     """An `Advance` for when nobody wants to know."""
 
 
-def matte_shot(
-    shot: Shot, pipeline: MattingPipeline, advance: Advance = unheard, *, overwrite: bool = False
-) -> int:
+def matte_shot(shot: Shot, pipeline: MattingPipeline, advance: Advance = unheard, *, overwrite: bool = False) -> int:
     """Matte ``shot``, or go on with it; the number of its frames.
 
     Args:

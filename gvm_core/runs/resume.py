@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from ..errors import MediaError
+from ..lock import lock_file, locked
 from ..media.sequence import pictures_in
 from ..pipeline import MattingPipeline
 from ..version import __version__
-from ..lock import lock_file, locked
 from .parts import Parts, make_room
 from .shot import Shot, refuse_taken
 
