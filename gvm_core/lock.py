@@ -1,4 +1,4 @@
-"""A lock on a folder: one process at a time has it, and its death gives it up."""
+"""A lock on a folder: one process at a time has it, and a process that dies loses it."""
 
 from __future__ import annotations
 

@@ -113,7 +113,8 @@ class MattingPipeline:
             seen = sizes.fit(clip.data)
             if not wanted:
                 return clip.replace(seen)
-            shown = seen if bool(((clip.data >= 0) & (clip.data <= 1)).all()) else sizes.fit(clip.data.clamp(0, 1))
+            low, high = clip.data.aminmax()
+            shown = seen if low >= 0 and high <= 1 else sizes.fit(clip.data.clamp(0, 1))
             return Clip(seen, clip.start, (Original(clip.data[0], shown[0]),))
 
         return sizes, map(fitted, chain(iter([opening]), clips))  # an iterator lets go of what it has given

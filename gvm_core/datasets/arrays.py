@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import atomic
+
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write ``arrays`` to ``path``, whole or not at all."""
-    part = path.with_suffix(".part.npz")
-    np.savez(part, allow_pickle=False, **arrays)
-    part.replace(path)
+    with atomic(path) as part:
+        np.savez(part, allow_pickle=False, **arrays)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,8 +23,9 @@ class FrameIndex:
     """The frames of a video in the order they are shown, as far as the file was looked through.
 
     Attributes:
-        times: When each is shown, in the stream's time base; rising. Empty where the file does not say so.
-        keys: Key frames, as when they are shown and the decoding time by which a container seeks to them.
+        times: When each is shown, in the stream's time base, in order.
+        keys: Key frames, as when they are shown and the decoding time by which a container seeks to them. None where
+            frames cannot be told apart by their times, or the first of them does not come.
         whole: Whether these are all frames there are.
     """
 
@@ -31,10 +33,10 @@ class FrameIndex:
     keys: tuple[tuple[int, int], ...]
     whole: bool
 
-    def keys_before(self, frame: int) -> list[tuple[int, int]]:
-        """The key frames from which ``frame`` can be decoded, nearest first: shown no later than it."""
-        shown = [time for time, _ in self.keys]
-        return list(reversed(self.keys[: bisect_right(shown, self.times[frame])]))
+    def positions_before(self, frame: int) -> list[int]:
+        """Where to seek to, to decode ``frame``: to the key frames shown no later than it, nearest first."""
+        last = bisect_right(self.keys, self.times[frame], key=lambda key: key[0])
+        return [position for _, position in reversed(self.keys[:last])]
 
 
 REMEMBERED = 8
@@ -51,7 +53,7 @@ def frame_index(path: Path, frame: int) -> FrameIndex:
     facts = path.stat()
     name = (path.absolute(), facts.st_size, facts.st_mtime_ns)
     found = known.get(name)
-    if found is None or (found.times and not found.whole and len(found.times) <= frame):
+    if found is None or (not found.whole and len(found.times) <= frame):
         # Twice as far each time, so that a film in many ranges is looked through a few times at most.
         found = scan(path, max(frame, 2 * len(found.times) if found else 0))
         known[name] = found
@@ -65,10 +67,9 @@ def scan(path: Path, frame: int) -> FrameIndex:
     import av
     from av.error import FFmpegError
 
-    nothing = FrameIndex(array("q"), (), whole=True)
     times: list[int] = []
     keys: list[tuple[int, int]] = []
-    beyond = 0  # packets since more than enough have come
+    sure = True
     try:
         with av.open(str(path)) as container:
             for packet in container.demux(video=0):
@@ -76,27 +77,28 @@ def scan(path: Path, frame: int) -> FrameIndex:
                     continue
                 time = packet.dts if packet.pts is None else packet.pts
                 if time is None:
-                    return nothing
+                    sure = False
+                    continue
                 times.append(time)
                 if packet.is_keyframe:
                     keys.append((time, time if packet.dts is None else packet.dts))
-                beyond += len(times) > frame
-                if beyond > MARGIN:
+                if len(times) > frame + MARGIN:
                     break
-            whole = beyond <= MARGIN
-            first = None if not times else first_time(path)
-    except (FFmpegError, OSError) as error:
+        whole = len(times) <= frame + MARGIN
+        times.sort()
+        if not whole:  # others may still be shown before the last of these
+            times = times[: frame + 1]
+        sure = sure and bool(times) and first_time(path) == times[0] and all(a < b for a, b in pairwise(times))
+    except (FFmpegError, OSError, IndexError) as error:
         raise MediaError(f"{path} cannot be read as a video: {error}") from error
-    times.sort()
-    if not whole:  # the frames of these packets, too, are all there but for the last ones, which others may precede
-        times = times[: len(times) - MARGIN]
-    sound = times and first == times[0] and all(a < b for a, b in pairwise(times))
-    return FrameIndex(array("q", times), tuple(sorted(keys)), whole) if sound else nothing
+    return FrameIndex(array("q", times), tuple(sorted(keys)) if sure else (), whole)
 
 
 def first_time(path: Path) -> int | None:
     """When the first frame that can be decoded is shown; not that of the first packet where a stream begins broken."""
     import av
+    from av.error import FFmpegError
 
-    with av.open(str(path)) as container:
+    with av.open(str(path)) as container, suppress(FFmpegError):
         return next((frame.pts for frame in container.decode(video=0)), None)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError
-from .index import frame_index
+from .index import FrameIndex, frame_index
 from .pixels import frame_for, rgb, rgba
 
 if TYPE_CHECKING:
@@ -151,22 +152,33 @@ class VideoReader:
 
         Decoding begins at the key frame before, where the file tells where that is; else at the first frame.
         """
-        index = frame_index(self.path, first) if first else None
-        if index is not None and index.times:
+        index = None
+        if first:
+            with suppress(MediaError):  # what is damaged further on need not matter to this range
+                index = frame_index(self.path, first)
+        if index is not None and index.keys:
             wanted = min(first, len(index.times) - 1)
-            for _, position in index.keys_before(wanted)[:TRIES]:
-                self.container.seek(position, stream=self.stream)
-                decoded = self.counted(self.container.decode(self.stream))
-                begun = next(
-                    (frame for frame in decoded if frame.pts is None or frame.pts >= index.times[wanted]), None
-                )
-                if begun is not None and begun.pts == index.times[wanted]:
-                    self.times = array("q", index.times[:wanted])
-                    yield from enumerate(chain(iter([begun]), decoded), wanted)
-                    return
+            if (frames := self.sought(index, wanted)) is not None:
+                self.times = array("q", index.times[:wanted])
+                yield from enumerate(frames, wanted)
+                return
             self.container.close()
             self.container, self.stream = self.open()
         yield from enumerate(self.counted(self.container.decode(self.stream)))
+
+    def sought(self, index: FrameIndex, wanted: int) -> Iterator[av.VideoFrame] | None:
+        """The frames from ``wanted`` on, by way of a key frame before it; None if that frame does not come by any."""
+        from av.error import FFmpegError
+
+        time = index.times[wanted]
+        for position in index.positions_before(wanted)[:TRIES]:
+            with suppress(FFmpegError):
+                self.container.seek(position, stream=self.stream)
+                decoded = self.counted(self.container.decode(self.stream))
+                begun = next((frame for frame in decoded if frame.pts is None or frame.pts >= time), None)
+                if begun is not None and begun.pts == time:
+                    return chain(iter([begun]), decoded)
+        return None
 
     def counted(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """The same frames, counted."""
@@ -266,12 +278,10 @@ def frames_between(path: Path, begin: float, end: float | None = None) -> tuple[
 
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            unit = Fraction(stream.time_base or 1)
-            shown = (packet for packet in container.demux(stream) if packet.dts is not None and not packet.is_discard)
-            times = array("q", sorted(packet.dts if packet.pts is None else packet.pts for packet in shown))
+            unit = Fraction(container.streams.video[0].time_base or 1)
     except (FFmpegError, OSError, IndexError) as error:
         raise MediaError(f"{path} cannot be read as a video: {error}") from error
+    times = frame_index(path, sys.maxsize).times
     first = bisect_left(times, int(begin / unit))
     last = None if end is None else bisect_left(times, int(end / unit)) - 1
     if first == len(times) or (last is not None and last < first):

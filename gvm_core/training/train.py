@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..atomic import atomic
 from ..datasets.batch import Batch, Source
 from ..host.base import Network
 from ..post.guided import refined
@@ -308,13 +309,12 @@ class Training:
         sample_sheet(self.folder / "samples" / name, pictures[:, 0], encoded.alpha[:, 0], mattes[:, 0])
 
     def write_checkpoint(self, stage: int, step: int, **more: Any) -> None:
-        """Write the checkpoint under another name, then rename it: the file is never half written."""
+        """Write the checkpoint; the file is never half written."""
         if self.processes.is_main:
             weights = {"vae": self.vae.state_dict(), "unet": bare_state(self.unet)}
             state = {"stage": stage, "step": step, "scaling_factor": self.vae.scaling_factor, **weights, **more}
-            part = self.folder / "checkpoint.part"
-            torch.save(state, part)
-            part.replace(self.folder / "checkpoint.pt")
+            with atomic(self.folder / "checkpoint.pt") as part:
+                torch.save(state, part)
 
 
 class LossTable:

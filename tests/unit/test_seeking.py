@@ -1,5 +1,6 @@
 """Ranges of a video: what a user loses here is the right frame, or the time to decode all frames before it."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -9,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gvm_core.errors import NoSuchFrameError
+from gvm_core.errors import MediaError, NoSuchFrameError
 from gvm_core.media import index as indexing
 from gvm_core.media import open_frames
+from gvm_core.media.video import frames_between
 
 FRAMES = 90
 KINDS = {
@@ -114,3 +116,37 @@ def test_a_long_film_in_many_ranges_is_looked_through_a_few_times_only(tmp_path,
     path.write_bytes(write(tmp_path / "other.mp4", "libx264", {"g": "20"}, times=range(30)).read_bytes())
     with open_frames(path, 300) as reader, pytest.raises(NoSuchFrameError, match="has 30 frames"):
         list(reader)
+
+
+def test_damage_further_on_costs_a_range_nothing(tmp_path, monkeypatch):
+    path = write(tmp_path / "film.mp4", "libx264", {"g": "10"})
+    with open_frames(path) as reader:
+        frames = torch.stack(list(reader))
+
+    def damaged(*_):
+        raise MediaError("it cannot be looked through")
+
+    monkeypatch.setattr(indexing, "scan", damaged)
+    with open_frames(path, 50, 54) as reader:
+        assert torch.equal(torch.stack(list(reader)), frames[50:55])
+
+
+def test_a_range_is_still_exact_where_seeking_fails(tmp_path, monkeypatch):
+    path = write(tmp_path / "film.mp4", "libx264", {"g": "10"})
+    with open_frames(path) as reader:
+        frames = torch.stack(list(reader))
+    index = indexing.frame_index(path, 50)
+    nowhere = replace(index, keys=tuple((time, 10**15) for time, _ in index.keys))
+    monkeypatch.setattr("gvm_core.media.video.frame_index", lambda *_: nowhere)
+    with open_frames(path, 50, 54) as reader:
+        assert torch.equal(torch.stack(list(reader)), frames[50:55])
+
+
+def test_finding_a_time_and_reading_from_it_look_through_the_file_once(tmp_path, monkeypatch):
+    path = write(tmp_path / "film.mp4", "libx264", {"g": "10"})
+    scans, original = [], indexing.scan
+    monkeypatch.setattr(indexing, "scan", lambda *given: scans.append(given) or original(*given))
+    first, last = frames_between(path, 2.0, 2.5)
+    with open_frames(path, first, last) as reader:
+        assert len(list(reader)) == 12
+    assert (first, last) == (48, 59) and len(scans) == 1
