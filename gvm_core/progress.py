@@ -6,6 +6,9 @@ import math
 
 from tqdm import tqdm
 
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+"""tqdm's own, but with what is counted beside the counts, and never as seconds for each."""
+
 
 class Progress(tqdm):
     """How far a run is; what earlier runs have done counts, but not as speed.
@@ -30,6 +33,7 @@ class Progress(tqdm):
             total=total,
             unit="B" if sizes else f" {what}",
             unit_scale=sizes,
+            bar_format=BAR if total else None,
             smoothing=0,
             dynamic_ncols=True,
             delay=0 if shown else math.inf,

@@ -33,7 +33,7 @@ GONE = "gone-"
 ATTEMPTS, PAUSE = 5, 0.2
 RUNS = f"*-{'[0-9a-f]' * 16}"
 """What folders of runs are called: the output and a key."""
-SPARE_SHARE, SPARE = 0.1, 64 * 2**30
+SPARE_SHARE, SPARE = 0.05, 16 * 2**30
 """A disk is short of room when less than this share of it and less than so many bytes are free."""
 
 

@@ -85,7 +85,6 @@ def begin(shot: Shot, key: str, *, overwrite: bool = False) -> Iterator[Parts]:
             )
         if not overwrite and not (parts.folder / JOINING).exists():
             refuse_taken(shot)
-        make_room(parts.folder.parent)
         if done := parts.count():
             log.info("%d frames were matted before and are taken over from %s", done, parts.folder)
         elif begun_otherwise(shot, parts.folder):
@@ -93,6 +92,7 @@ def begin(shot: Shot, key: str, *, overwrite: bool = False) -> Iterator[Parts]:
                 "another run of %s, unfinished, has another input, range, settings or weights; this begins anew",
                 shot.matte,
             )
+        make_room(parts.folder.parent)
         try:
             yield parts
         except BaseException:

@@ -319,7 +319,7 @@ def test_subjects_and_places_train_a_model_from_the_command_line(tmp_path, capsy
     chosen = ["--subjects", str(tmp_path / "people"), "--backgrounds", str(tmp_path / "places")]
     for _ in range(2):  # the second time from what was kept
         assert main(["train", str(tmp_path / "out"), "--config", str(config), *chosen]) == 0
-    assert "1/1 subjects cut out" in capsys.readouterr().err
+    assert "1/1 subjects [" in capsys.readouterr().err
     assert (tmp_path / "out" / "model" / "unet" / "config.json").is_file()
 
 
