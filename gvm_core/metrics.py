@@ -137,7 +137,11 @@ def frame_conn(alpha: np.ndarray, truth: np.ndarray) -> float:
 
 
 def dtssd(alpha: Tensor, truth: Tensor) -> Tensor:
-    """Root mean square of how differently the two change from the frame before, x 100; 0 for the first frame."""
+    """Root mean square of how differently the two change from the frame before, x 100.
+
+    The first frame has none before it. It counts as 0 and is part of the mean, as in the published tables (the scripts
+    of Robust Video Matting). To leave it out of a clip's mean, multiply that by ``T / (T - 1)``.
+    """
     change = (alpha.double() - truth.double()).diff(dim=0).square().mean(dim=(1, 2, 3)).sqrt()
     return 1e2 * torch.cat([change.new_zeros(1), change])[: len(alpha)]
 

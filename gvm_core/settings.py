@@ -65,23 +65,9 @@ class MatteSettings:
     def decoder_plan(self) -> WindowPlan:
         """The windows the decoder works in.
 
-        Alpha latents are joined before they are decoded, and the decoder's own windows share no frames by default.
-        Measured on 6 drawn clips of 44 frames (``benchmarks/bench_windows.py``; MAD x1e3, seam score with 1 for no
-        seam, frames decoded per frame) with the first demo model, for UNet windows of 8 sharing 2. The present one's
-        decoder has not learned to look along time, so that for it all of these are alike (MAD 33.1, seam 1.00 to 1.04).
-
-        ==========================  =====  =====  =======
-        joined in                   MAD    seam   decoded
-        ==========================  =====  =====  =======
-        alpha                       80.18  1.109  1.27
-        latents, decoder shares 0   80.36  1.085  1.09
-        latents, decoder shares 1   80.43  1.075  1.27
-        latents, decoder shares 2   80.13  1.104  1.27
-        latents, decoder shares 4   80.11  1.037  1.82
-        ==========================  =====  =====  =======
-
-        Without overlap of the UNet's windows the seam score is 1.47. So it is the UNet's overlap that hides the joins;
-        decoding, the dearest stage, more than once buys nothing that shows.
+        Alpha latents are joined before they are decoded. The decoder's own windows share no frames by default: the
+        UNet's overlap is what hides joins, and decoding frames twice costs much and changes nothing that can be seen
+        (``docs/evaluation.md``).
         """
         return self.decode_plan or WindowPlan(self.plan.length, 0)
 

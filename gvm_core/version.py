@@ -1,3 +1,20 @@
-"""The version, in one place."""
+"""The version, which is written down in pyproject.toml alone."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+DISTRIBUTION = "generative-video-matting"
+
+
+def own_version() -> str:
+    """The version in the pyproject.toml beside this package, as in ComfyUI's folder of nodes; else the installed one."""
+    beside = Path(__file__).parents[1] / "pyproject.toml"
+    text = beside.read_text(encoding="utf-8") if beside.is_file() else ""
+    found = re.search(rf'^name = "{DISTRIBUTION}"\nversion = "(.+)"$', text, re.MULTILINE)
+    return found[1] if found else version(DISTRIBUTION)
+
+
+__version__ = own_version()

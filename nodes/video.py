@@ -217,11 +217,15 @@ def as_file(video: Any) -> Iterator[tuple[Path, tuple[int, int | None]]]:
 
 
 def is_file(video: Any) -> bool:
-    """Whether a VIDEO's file may stand for it. Releases before 0.23 trim one without saying where."""
+    """Whether the file of a VIDEO has its frames, and can be read in its place.
+
+    Releases before 0.23 do not say where a VIDEO was trimmed: there one that is shorter than its file is no file.
+    """
     if not isinstance(video, InputImpl.VideoFromFile):
         return False
-    trimmed = any(value for name, value in vars(video).items() if name.endswith(("__start_time", "__duration")))
-    return not trimmed or hasattr(video, "get_active_trim_window")
+    if hasattr(video, "get_active_trim_window"):
+        return True
+    return video.get_duration() == InputImpl.VideoFromFile(video.get_stream_source()).get_duration()
 
 
 def range_of(path: Path, begin: float, length: float) -> tuple[int, int | None]:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from gvm_core import __version__
+
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.strip()]
 OURS = "generative-video-matting"
@@ -129,6 +131,15 @@ def test_pip_install_brings_a_gvm_command_that_mattes_without_diffusers(installe
     assert done.returncode == 0, done.stderr
     assert matte.stat().st_size > 1000
     assert subprocess.run([installed, "-c", "import diffusers"], capture_output=True).returncode != 0
+    asked = [installed, "-c", "import gvm_core; print(gvm_core.__version__)"]
+    assert subprocess.check_output(asked, cwd=tmp_path, text=True).strip() == __version__
+
+
+def test_the_version_is_written_down_once():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{__version__}"\n' in text
+    modules = [*(ROOT / "gvm_core").rglob("*.py"), *(ROOT / "nodes").rglob("*.py"), ROOT / "__init__.py"]
+    assert not [path for path in modules if f'"{__version__}"' in path.read_text(encoding="utf-8")]
 
 
 def test_the_core_works_with_the_oldest_versions_that_we_state(installed, tmp_path):
