@@ -1,4 +1,4 @@
-"""What ComfyUI imports: the nodes and the web folder. Outside ComfyUI, nothing happens here."""
+"""What ComfyUI imports: the nodes and the web folder. Outside ComfyUI this module does nothing."""
 
 from importlib.util import find_spec
 

@@ -1,9 +1,9 @@
-"""Peaks of activations and arithmetic of the released network's size, without its weights and without a card.
+"""Peak memory of activations, and arithmetic, at the released size. It needs no weights and no card.
 
     python benchmarks/bench_activations.py
 
-Networks and frames are fake tensors, which have shapes and no numbers. What is counted is the storage of everything
-that lies on the device and is not a weight, and two operations for every product; a kernel's own workspace is not.
+Networks and frames are fake tensors: they have shapes but no numbers. The script counts the storage of everything
+on the device that is not a weight, and two operations for every product. A kernel's own workspace is not counted.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""How well the synthetic benchmark's mattes can be known: by someone who is told the colours at every pixel.
+"""How small the error on the synthetic benchmark can be, if the true colours are known at every pixel.
 
-Told the camera's curve, and the true colour of subject and of background at every pixel as the camera saw them, alpha is
-where the picture's colour lies between the two; noise, compression and detail that the camera lost remain. Where the two
-colours are alike the picture says nothing, and the blurred true mask counts. Who has to find the colours out cannot expect
-to be better, unless by knowing what hair looks like. Prints a line of JSON for each tier, and for both.
+The inputs are the camera's curve, and the true colours of subject and background at every pixel as the camera saw them.
+Alpha is the position of the picture's colour between the two. Noise, compression and lost detail remain as errors.
+Where the two colours are similar, the picture does not help, and the blurred true mask is used. A method that must
+estimate the colours cannot be expected to be better, unless it knows how hair looks. Prints a line of JSON for each
+tier and for both.
 
     python benchmarks/bench_bounds.py
 """

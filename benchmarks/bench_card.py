@@ -1,10 +1,10 @@
-"""Seconds a frame and peak memory on a card, with a network of the released size and random weights.
+"""Seconds per frame and peak memory on a card, with a network of the released size and random weights.
 
     python benchmarks/bench_card.py --precisions fp16 bf16 --compile   # by size, window, precision, compiled or not
     python benchmarks/bench_card.py --limits 8 12 16 24  # not compiled, within so many GiB, and how far mattes differ
     python benchmarks/bench_card.py --plain              # beside diffusers' own classes, run the published way
 
-A JSON line for each, to be kept under ``benchmarks/results`` by date and card. What counts are ratios within one run.
+Prints a JSON line for each case. Keep them under ``benchmarks/results`` by date and card. Compare only within one run.
 """
 
 from __future__ import annotations

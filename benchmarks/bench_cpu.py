@@ -1,8 +1,8 @@
-"""Time and memory of one window with the bundled model: this pipeline beside the published graph, run plainly.
+"""Time and memory of one window with the bundled model: this pipeline and the published graph.
 
     python benchmarks/bench_cpu.py
 
-Each runs in a process of its own, in turns; what counts is the ratio, for machines differ and are busy.
+The two take turns, each in its own process. Use only their ratio, because machines differ and may be busy.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Memory over a film's length, file to file, and what is left of a film whose run was killed again and again.
+"""Memory over the length of a video, and the result of a run that was killed several times.
 
     python benchmarks/bench_length.py --frames 100 1000 10000 --kills 5
 
-Films of 32x48 with sound go through the command line and a network at toy size: what a frame costs does not matter
-here, what stays behind of it does. Needs Linux, for /proc.
+Videos of 32x48 with audio go through the command line and a tiny network. The cost of a frame does not matter here,
+only the memory that stays in use after it. Needs Linux, for /proc.
 """
 
 from __future__ import annotations

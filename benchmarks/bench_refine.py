@@ -1,7 +1,8 @@
-"""What refining edges brings, by how much frames were shrunk, for a network that makes no mistakes at its size.
+"""How much refining edges improves mattes, by how much frames were shrunk, for a network without mistakes at its size.
 
-The truth of drawn clips, shrunk and brought back to the frames' size, stands for such a network: what is missing then is
-what shrinking took. Prints one line of JSON for each factor: MAD, MAD where the truth is soft, dtSSD, before and after.
+The true mattes of drawn clips, shrunk and scaled back to the frames' size, stand for such a network. So all errors come
+from shrinking. Prints a line of JSON for each factor: MAD, MAD where the truth is soft, dtSSD, before and after
+refining.
 
     python benchmarks/bench_refine.py
 """

@@ -1,8 +1,8 @@
-"""Frames decoded to read a film in ranges, as a farm or a resumed run does, beside decoding each from the film's start.
+"""Frames decoded to read a video in ranges, as a farm or a resumed run does, and to read each range from the start.
 
     python benchmarks/bench_seek.py --frames 20000 --range 512 --gop 48
 
-The film is small H.264 with B-frames and open groups of pictures: what a frame costs to decode does not matter here.
+The video is small H.264 with B-frames and open groups of pictures. The time to decode a frame does not matter here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Where should windows be joined, in latents or in alpha, and how far should the decoder's windows overlap?
+"""Should windows be joined in latents or in alpha, and how far should the decoder's windows overlap?
 
-Runs the demo model over drawn clips in each arrangement and prints a table, then one JSON line per arrangement:
-MAD (x1e3), the seam score (change of the error at joins over its change elsewhere; 1 is no seam), and how many frames
-the UNet and the decoder work on per frame of video.
+Runs the demo model on drawn clips in each arrangement. Prints a line and a JSON line for each: MAD (x1e3), the seam
+score (change of the error at joins, divided by its change elsewhere; 1 means no seam), and how many frames the UNet and
+the decoder compute per frame of video.
 
     python benchmarks/bench_windows.py [--clips 8] [--frames 44]
 """

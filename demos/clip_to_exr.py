@@ -1,9 +1,9 @@
-"""Matte a clip into a sequence of EXR files: one 16-bit float channel each, for compositing programs.
+"""Matte a clip into a sequence of EXR files with one 16-bit float channel, for compositing programs.
 
     python demos/clip_to_exr.py [CLIP] [FOLDER] [--model gvm]
 
-CLIP is a video, a picture or a folder of pictures; without it the first frames of the bundled sample are taken. The EXR
-encoder is FFmpeg's, which comes with PyAV.
+CLIP is a video, a picture or a folder of pictures. Without it, the first frames of the bundled sample are used.
+The EXR encoder is FFmpeg's, which comes with PyAV.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAMPLE = ROOT / "web" / "samples" / "gvm_sample_photo.mp4"
 
 
 def main() -> None:
-    """Matte the clip and write each matte as soon as it is there."""
+    """Matte the clip and write each matte as soon as it is finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path, nargs="?", default=SAMPLE)
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "output" / "exr")
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def exr(alpha: Tensor) -> bytes:
-    """A matte ``[1, H, W]`` as the bytes of an EXR file. Alpha has no transfer curve, so its values are kept."""
+    """Encode a matte ``[1, H, W]`` as an EXR file. Alpha has no transfer curve, so its values stay as they are."""
     frame = av.VideoFrame(alpha.shape[-1], alpha.shape[-2], "grayf32le")
     plane = frame.planes[0]
     rows = alpha.new_zeros(alpha.shape[-2], plane.line_size // 4)  # rows may be padded

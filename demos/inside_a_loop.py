@@ -1,9 +1,9 @@
-"""Use the core inside a program of your own: frames from any iterator, progress, and a way to stop.
+"""Use the core inside your own program: frames from any iterator, progress, and a way to stop.
 
     python demos/inside_a_loop.py [SECONDS]    # stop after that time; 60 if left out
 
-Here the frames are drawn on the fly. They could come from a camera or another program: nothing needs to know how many
-there will be, and only a window of them is in memory.
+Here the frames are drawn while the program runs. They could also come from a camera or another program. The number of
+frames need not be known, and only a window of them is in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gvm_core import Clip, MatteSettings, MattingPipeline, TorchHost, WindowPlan
 
 
 class MyHost(TorchHost):
-    """A host that shows progress, and stops when the time is up. A button would do the same."""
+    """A host that shows progress, and stops when the time is up. A stop button could do the same."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__("cpu")
@@ -36,7 +36,7 @@ class MyHost(TorchHost):
 
 
 def frames(count: int, size: int = 128) -> Iterator[Tensor]:
-    """A disc that moves before a gradient: ``[3, H, W]``, sRGB, 0..1."""
+    """A disc that moves in front of a gradient: ``[3, H, W]``, sRGB, 0..1."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     for index in range(count):
         inside = ((x - 0.02 * index + 0.3) ** 2 + y**2 < 0.3).float()
@@ -45,7 +45,7 @@ def frames(count: int, size: int = 128) -> Iterator[Tensor]:
 
 
 def main() -> None:
-    """Matte frame by frame, and do something with each matte."""
+    """Matte the frames, and use each matte."""
     settings = MatteSettings(plan=WindowPlan(length=8, overlap=2))
     host = MyHost(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
     try:

@@ -1,6 +1,6 @@
 """Generative Video Matting: automatic, temporally coherent mattes for clips of any length.
 
-Usable without ComfyUI, and as cheap to import as torch: PyAV loads when it is first needed.
+Works without ComfyUI. Importing it takes as long as importing torch: PyAV is imported when it is first needed.
 """
 
 from .errors import GVMError

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Write files atomically: a file is complete, or it does not exist."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write under; the file becomes ``path`` when the block ends well, else it is deleted.
+    """Yield a temporary path. The file is renamed to ``path`` when the block succeeds, and deleted when it fails.
 
-    Its suffix is that of ``path``. Folders on the way are made.
+    It has the suffix of ``path``. Missing parent folders are created.
 
     Example:
         >>> import tempfile

@@ -1,4 +1,4 @@
-"""What can go wrong, in the user's words: what was given, what is allowed, what to do."""
+"""Errors. A message says what was given, what is allowed and what to do."""
 
 from importlib import import_module
 from typing import Any
@@ -21,7 +21,7 @@ class MediaError(GVMError, OSError):
 
 
 class NoSuchFrameError(MediaError):
-    """A frame asked for that lies behind the end.
+    """The requested frame comes after the last one.
 
     Attributes:
         count: How many frames there are.
@@ -36,22 +36,22 @@ class NoSuchFrameError(MediaError):
 
 
 class DownloadError(GVMError, OSError):
-    """Weights that could not be fetched whole."""
+    """Weights that could not be downloaded completely."""
 
 
 class OutOfMemoryError(GVMError, MemoryError):
-    """A window that does not fit into the device's memory, whichever way it is computed."""
+    """A window that does not fit into the device's memory in any variant."""
 
 
 class MissingPackageError(GVMError, ImportError):
-    """A package that matting does not need, and what was asked for does."""
+    """An optional package that is needed here and is not installed."""
 
 
 def optional(module: str, package: str) -> Any:
-    """Import ``module``, which comes with ``package`` and is not among this pack's requirements.
+    """Import ``module`` of ``package``, which is not among the required packages.
 
     Raises:
-        MissingPackageError: It is not installed; says how to get it.
+        MissingPackageError: If ``package`` is not installed. The message says how to install it.
     """
     try:
         return import_module(module)

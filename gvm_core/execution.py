@@ -1,7 +1,7 @@
-"""The one place where stages are computed: in the quickest variant that memory allows, in float32 if half overflows.
+"""Computes the stages: in the fastest variant that fits into memory, and in float32 if half precision overflows.
 
-Every variant of a stage gives the same picture; they differ in memory and time. Networks say which variants they have and
-how many bytes each needs; what happens when memory runs out all the same is decided here.
+All variants of a stage give the same picture; they differ in memory and time. Networks list their variants and the
+bytes that each one needs. This module chooses a variant, and takes the next one when memory runs out.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from .host.base import Host, Network
 log = logging.getLogger(__name__)
 
 PATIENCE = 16
-"""Calls in a leaner variant before a quicker one is tried again; twice as many each time that fails."""
+"""Calls in a slower variant before a faster one is tried again. The number doubles each time that fails."""
 PIXELS_AT_ONCE = 2**20
-"""Layers over space take several frames at once on a card, up to so many pixels."""
+"""On a GPU, spatial layers take several frames at once, up to this many pixels."""
 NO_MEMORY = (
     "out of memory",  # CUDA, ROCm, MPS
     "out of device memory",  # XPU
-    "can't allocate memory",  # processors; the next is what Windows' say
+    "can't allocate memory",  # CPU; the next text is the one on Windows
     "not enough memory",
-    "status alloc failed",  # cuBLAS and cuDNN, which allocate by themselves
+    "status alloc failed",  # cuBLAS and cuDNN, which allocate memory themselves
 )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One exact way to compute a stage.
+    """One variant of a stage: the same result as the others, with other memory and time.
 
     Attributes:
-        name: For the log, after "going on".
-        bytes: What its activations need, about.
-        run: From the stage's input to its output, on the device of the input.
+        name: For the log, after "trying again".
+        bytes: Approximate size of its activations.
+        run: Computes the stage's output from its input, on the device of the input.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Variant:
 
 @dataclass
 class Attempts:
-    """What a stage has learned about its variants so far.
+    """Which variants of a stage ran out of memory so far.
 
     Attributes:
-        refused: Variants that were too much, from the quickest on.
-        calls: Calls since the last of them was refused.
-        patience: After so many calls that one is tried again: what else uses the device may have gone.
+        refused: Number of variants that ran out of memory, counted from the fastest.
+        calls: Calls since a variant last ran out of memory or worked again.
+        patience: Calls until the last refused variant is tried again. The memory may be free by then.
     """
 
     refused: int = 0
@@ -62,11 +62,11 @@ class Attempts:
 
     @property
     def due(self) -> bool:
-        """Whether a refused variant is to be tried again."""
+        """Whether it is time to try a refused variant again."""
         return self.refused > 0 and self.calls >= self.patience
 
     def note(self, first: int, used: int) -> bool:
-        """Note that a call began with variant ``first`` and ended with ``used``; whether a refused one works again."""
+        """Record that a call began with variant ``first`` and ended with ``used``. True if a refused one works."""
         tried_again = self.due
         if used > first:
             self.patience = 2 * self.patience if tried_again else PATIENCE
@@ -83,7 +83,7 @@ class Executor:
     """Computes stages on a host's device.
 
     Args:
-        host: Knows the device and what is free on it.
+        host: Owns the device and knows its free memory.
     """
 
     def __init__(self, host: Host) -> None:
@@ -91,23 +91,23 @@ class Executor:
         self.attempts: dict[str, Attempts] = {}
 
     def frames_at_once(self, pixels: int) -> int:
-        """How many frames of ``pixels`` pixels a layer over space should see at once: several small ones on a card.
+        """How many frames of ``pixels`` pixels a spatial layer should take at once: several small ones on a GPU.
 
-        A processor is twice as fast with one: its caches hold that. The numbers do not depend on it.
+        A CPU is twice as fast with one frame, because it fits into the caches. The result is the same.
         """
         return 1 if self.host.device.type == "cpu" else max(1, PIXELS_AT_ONCE // pixels)
 
     def run(
         self, stage: str, variants: Sequence[Variant], data: Tensor, start: int, network: Network | None = None
     ) -> Tensor:
-        """Compute a stage in the first of its variants that fits; after running out of memory in the next one.
+        """Compute a stage in the first variant that fits. If that runs out of memory, take the next one.
 
         Args:
-            stage: For the log.
-            variants: Quickest first, not empty; always as many, in the same order.
+            stage: Name of the stage, for the log.
+            variants: Fastest first, at least one. Every call for a stage must give the same number, in the same order.
             data: The stage's input.
-            start: Frame at which it begins, for the log.
-            network: What computes it, made resident for that; without one ``data`` stays where it is, as it is.
+            start: Index of its first frame, for the log.
+            network: Made resident on the device to compute the stage. None leaves ``data`` on its device, in its dtype.
 
         Returns:
             The result, float32 on the CPU.
@@ -130,23 +130,25 @@ class Executor:
                 index += 1
                 if index == len(variants):
                     raise OutOfMemoryError(
-                        f"{stage} at frame {start} does not fit into the device's memory in the leanest way there is. "
-                        "Lower max_edge or the window's length, or close what else uses the device."
+                        f"{stage} at frame {start} does not fit into memory, even in the smallest variant. "
+                        "Lower max_edge or the window's length, or close other programs that use the device."
                     ) from error
-            self.host.release_memory()  # out here: the error holds on to what was computed
-            leaner = variants[index].name
-            log.warning("out of memory in %s at frame %d; going on %s: slower, the same picture", stage, start, leaner)
+            self.host.release_memory()  # after the except block: the error keeps tensors
+            name = variants[index].name
+            log.warning(
+                "out of memory in %s at frame %d; trying again %s: slower, the same picture", stage, start, name
+            )
         if attempts.note(first, index):
             log.warning(
-                "%s goes on %s again from frame %d: there is memory for it now", stage, variants[index].name, start
+                "%s runs %s again from frame %d: there is memory for it now", stage, variants[index].name, start
             )
         return result
 
     @torch.no_grad()
     def compute(self, variant: Variant, data: Tensor, start: int, network: Network | None) -> Tensor:
-        """Run ``variant``, in the network's precision; in float32 if that overflows.
+        """Run ``variant`` in the network's precision, or in float32 if that overflows.
 
-        That is decided for every call alone, so a frame's matte does not depend on what came before it.
+        Each call decides this on its own, so a frame's matte does not depend on earlier windows.
         """
         if network is None:
             return variant.run(data)
@@ -173,7 +175,7 @@ class Executor:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether ``error`` is torch's way to say that a device has no memory left, in the words of any backend.
+    """Whether ``error`` means that a device is out of memory, on any backend.
 
     Example:
         >>> is_out_of_memory(RuntimeError("MPS backend out of memory")), is_out_of_memory(RuntimeError("no"))

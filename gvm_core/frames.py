@@ -1,4 +1,4 @@
-"""`Clip`: consecutive frames that know their place in the video, and bring the originals along where these are wanted."""
+"""`Clip`: consecutive frames with their index in the video and, where needed, the original frames."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A frame as it came, and as the network saw it.
+    """A frame as it was given, and as the network sees it.
 
     Attributes:
-        pixels: ``[3, H, W]``, sRGB, float32 on the CPU; values beyond 0..1 are kept.
-        fitted: ``[3, h, w]``, the same scaled and padded for the network, 0..1.
+        pixels: ``[3, H, W]``, sRGB, float32 on the CPU; values outside 0..1 are kept.
+        fitted: ``[3, h, w]``, the frame scaled and padded for the network, 0..1.
     """
 
     pixels: Tensor
@@ -25,12 +25,12 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Consecutive frames of a video, whatever a frame is at this stage: pixels, latents or alpha.
+    """Consecutive frames of a video. Depending on the stage, a frame is pixels, latents or alpha.
 
     Attributes:
         data: ``[T, C, H, W]``, at least one frame.
         start: Index of the first frame in the whole video.
-        originals: The frames that ``data`` was made of, one each, for the stages that look at them again; or none.
+        originals: The original of each frame in ``data``, for the stages that need it; or empty.
 
     Example:
         >>> import torch
@@ -65,21 +65,21 @@ class Clip:
         return Clip(self.data[inside], first, self.originals[inside])
 
     def replace(self, data: Tensor) -> Clip:
-        """The same frames as other data: one entry per frame, same place."""
+        """A clip of the same frames with other data, one entry per frame."""
         if len(data) != len(self):
-            raise InputError(f"{len(self)} frames cannot become {len(data)}")
+            raise InputError(f"the data of {len(self)} frames cannot be replaced by {len(data)} frames")
         return Clip(data, self.start, self.originals)
 
     def bare(self) -> Clip:
-        """The same without originals."""
+        """This clip without its originals."""
         return Clip(self.data, self.start)
 
 
 def as_clips(frames: Iterable[Tensor], first: int = 0) -> Iterator[Clip]:
-    """Number frames ``[3, H, W]`` from ``first`` on, each a clip of one, float32 on the CPU; at least one.
+    """Number frames ``[3, H, W]`` from ``first`` on. Yield each as a clip of one frame, float32 on the CPU.
 
     Raises:
-        InputError: For a frame that cannot be matted, naming it.
+        InputError: If a frame cannot be matted (the message gives its index), or if there are no frames.
     """
     size = None
     for index, frame in enumerate(frames, start=first):
@@ -88,7 +88,7 @@ def as_clips(frames: Iterable[Tensor], first: int = 0) -> Iterator[Clip]:
         if frame.shape[-2:] != size:
             raise InputError(
                 f"frame {index} is {frame.shape[2]}x{frame.shape[1]} pixels but the first was {size[1]}x{size[0]}; "
-                "all frames of a clip must be of one size"
+                "all frames of a clip must have the same size"
             )
         yield Clip(frame.detach().float().cpu()[None], index)
     if size is None:

@@ -1,4 +1,4 @@
-"""A lock on a folder: one process at a time has it, and a process that dies loses it."""
+"""A lock on a folder. One process at a time holds it. A process that dies loses it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 SUFFIX = ".lock"
 PATIENCE, PAUSE = 0.3, 0.02
-"""Seconds. Whoever looks after a folder has its lock only for a moment, so that it is worth asking again."""
+"""Seconds to keep trying, and between two tries. Some processes lock a folder only for a moment."""
 
 
 @contextmanager
 def locked(folder: Path, patience: float = PATIENCE) -> Iterator[bool]:
-    """Lock ``folder``, which need not exist, inside the ``with`` block; False if another still has it after ``patience``.
+    """Lock ``folder`` (it need not exist) for the ``with`` block. Yield False if this fails for ``patience`` seconds.
 
-    The system takes the lock back from a process that dies. A disk that knows no locks has a note of its owner instead:
-    one that died is noticed on the machine it ran on; on others the note stays until `lock_file` is deleted.
+    The operating system frees the lock of a process that dies. On a disk that does not support locks, `lock_file` names
+    the process instead. If that process dies, its own machine notices it; on other machines, delete the file.
 
     Example:
         >>> import tempfile
@@ -44,16 +44,16 @@ def locked(folder: Path, patience: float = PATIENCE) -> Iterator[bool]:
 
 
 def lock_file(folder: Path) -> Path:
-    """Where the lock on ``folder`` is, while it is held."""
+    """The file that exists while ``folder`` is locked."""
     return folder.with_name(folder.name + SUFFIX)
 
 
 def take(path: Path) -> tuple[BaseFileLock, bool] | None:
-    """The lock ``path``, and whether its file is ours to delete; None if another has it."""
+    """Take the lock ``path``. Return it and whether we must delete its file; None if another process has the lock."""
     from filelock import FileLock, SoftFileLock, Timeout
 
     while True:
-        with suppress(FileNotFoundError):  # whoever left the folder last has deleted it meanwhile
+        with suppress(FileNotFoundError):  # another process may delete the folder meanwhile
             path.parent.mkdir(parents=True, exist_ok=True)
             known, stays = locks_of(path.parent)
             if not known:
@@ -72,24 +72,24 @@ def take(path: Path) -> tuple[BaseFileLock, bool] | None:
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(seen.fileno()), path.stat()):
                         return lock, stays
-            lock.release()  # of a file that whoever had it before has deleted
+            lock.release()  # the process that held the lock before has deleted this file
 
 
 def locks_of(folder: Path) -> tuple[bool, bool]:
-    """Whether the disk under ``folder`` knows locks, and whether filelock, as versions differ, leaves their files there.
+    """Whether the disk of ``folder`` supports locks, and whether filelock leaves lock files there (versions differ).
 
-    Tried on a file that nobody else has.
+    This is tested on a new file.
     """
     from filelock import FileLock
 
     path = folder / f".{uuid4().hex}{SUFFIX}"
     try:
         with FileLock(path, thread_local=False).acquire(timeout=0):
-            known = path.stat().st_size == 0  # else filelock has written a note of the owner by itself
+            known = path.stat().st_size == 0  # else filelock has written the owner into the file
         return known, path.exists()
     except FileNotFoundError:
         raise
-    except (OSError, NotImplementedError):  # versions differ here, too
+    except (OSError, NotImplementedError):  # the error depends on the version
         return False, False
     finally:
         with suppress(OSError):
@@ -97,7 +97,7 @@ def locks_of(folder: Path) -> tuple[bool, bool]:
 
 
 def give_up(path: Path, lock: BaseFileLock, ours: bool) -> None:
-    """Release a lock and delete its file: while it is locked, or it might be another's."""
+    """Release a lock. Delete its file before that: after the release it could be another process's lock."""
     if ours:
         with suppress(OSError):
             path.unlink()

@@ -1,11 +1,11 @@
-"""How far a matte is from the truth, in the field's own measures, and how much it flickers.
+"""The usual error measures for mattes, and measures of seams and flicker.
 
-Every measure takes alpha ``[T, 1, H, W]`` in 0..1, any float type, computes in double precision, and gives one value a
-frame, ``[T]``. The published tables scale them: MAD and MSE by 1000, Grad and Conn by 1/1000, dtSSD by 100. So do these.
+Every measure takes alpha ``[T, 1, H, W]`` in 0..1, any float type, computes in double precision, and gives one value
+per frame, ``[T]``. Scaled as in the published tables: MAD and MSE by 1000, Grad and Conn by 1/1000, dtSSD by 100.
 
 Definitions: Rhemann et al., "A Perceptually Motivated Online Benchmark for Image Matting", CVPR 2009 (Grad, Conn), and
 Erofeev et al., "Perceptually Motivated Benchmark for Video Matting", BMVC 2015 (dtSSD), in the form that the evaluation
-of Robust Video Matting (Lin et al., WACV 2022) made usual.
+of Robust Video Matting (Lin et al., WACV 2022) uses.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def mse(alpha: Tensor, truth: Tensor) -> Tensor:
 
 
 def iou(alpha: Tensor, truth: Tensor) -> Tensor:
-    """Intersection over union of both, cut at one half: 1 is best; 1 where both are empty, too.
+    """Intersection over union of both mattes, with a threshold of 0.5. 1 is best, and also the value if both are empty.
 
     Example:
         >>> iou(torch.tensor([[[[1.0, 1.0, 0.0]]]]), torch.tensor([[[[0.9, 0.0, 0.1]]]]))
@@ -66,13 +66,13 @@ def iou(alpha: Tensor, truth: Tensor) -> Tensor:
 def grad(alpha: Tensor, truth: Tensor, *, normalised: bool = False) -> Tensor:
     """Summed squared difference of gradient magnitudes, / 1000.
 
-    Gradients are first-order Gaussian derivatives of sigma 1.4. It grows with the number of pixels: compare at one size.
+    Gradients are first-order Gaussian derivatives of sigma 1.4. More pixels give a larger sum: compare at one size.
 
     Args:
         alpha: ``[T, 1, H, W]``.
         truth: ``[T, 1, H, W]``.
-        normalised: Stretch both mattes to 0..1 first, each by its own extremes, as the usual low-resolution (512x288)
-            tables do; the high-resolution (1080p) ones do not.
+        normalised: Stretch both mattes to 0..1 first, each by its own minimum and maximum. The usual low-resolution
+            (512x288) tables do so; the high-resolution (1080p) tables do not.
     """
     values = alpha.double(), truth.double()
     if normalised:
@@ -82,7 +82,7 @@ def grad(alpha: Tensor, truth: Tensor, *, normalised: bool = False) -> Tensor:
 
 
 def stretch(alpha: Tensor) -> Tensor:
-    """Every frame scaled so that its extremes become 0 and 1; all 0 where it is flat."""
+    """Scale every frame so that its minimum becomes 0 and its maximum 1; a flat frame becomes 0."""
     low, high = alpha.amin(dim=(1, 2, 3), keepdim=True), alpha.amax(dim=(1, 2, 3), keepdim=True)
     return torch.where(high > low, (alpha - low) / (high - low).clamp(min=1e-300), 0.0)
 
@@ -93,7 +93,7 @@ def gradient_magnitude(alpha: Tensor) -> Tensor:
     x = torch.arange(-half, half + 1, dtype=alpha.dtype, device=alpha.device)
     smooth = torch.exp(-x.square() / (2 * GRAD_SIGMA**2)) / (GRAD_SIGMA * math.sqrt(2 * math.pi))
     slope = -x * smooth / GRAD_SIGMA**2
-    norm = torch.outer(smooth, slope).norm()  # the kernel is their outer product, so two short filters do its work
+    norm = torch.outer(smooth, slope).norm()  # the kernel is their outer product, so two short filters are enough
     padded = F.pad(alpha, (half,) * 4, mode="replicate")
     across = correlate(correlate(padded, slope / norm, dim=3), smooth, dim=2)
     down = correlate(correlate(padded, smooth, dim=3), slope / norm, dim=2)
@@ -101,7 +101,7 @@ def gradient_magnitude(alpha: Tensor) -> Tensor:
 
 
 def correlate(values: Tensor, taps: Tensor, dim: int) -> Tensor:
-    """``values`` weighted by ``taps`` along ``dim``, no padding. Torch's own is eight times slower in double precision."""
+    """Correlate ``values`` with ``taps`` along ``dim``, unpadded. Torch's own takes eight times as long in float64."""
     length = values.shape[dim] - len(taps) + 1
     total = values.narrow(dim, 0, length) * taps[0]
     for index in range(1, len(taps)):
@@ -110,10 +110,10 @@ def correlate(values: Tensor, taps: Tensor, dim: int) -> Tensor:
 
 
 def conn(alpha: Tensor, truth: Tensor) -> Tensor:
-    """Connectivity: how much opacity hangs apart from the largest common region, summed, / 1000.
+    """Connectivity: opacity that is not connected to the largest common region, summed, / 1000.
 
-    Ten thresholds; at each the largest 4-connected region where both mattes reach it. A pixel's level is the last
-    threshold at which it still belonged. Needs SciPy.
+    For each of ten thresholds, take the largest 4-connected region where both mattes reach it. A pixel's level is the
+    last threshold at which it was still inside that region. Needs SciPy.
     """
     pairs = zip(alpha.double().cpu()[:, 0].numpy(), truth.double().cpu()[:, 0].numpy(), strict=True)
     return torch.tensor([frame_conn(*pair) for pair in pairs], dtype=torch.float64)
@@ -137,24 +137,24 @@ def frame_conn(alpha: np.ndarray, truth: np.ndarray) -> float:
 
 
 def dtssd(alpha: Tensor, truth: Tensor) -> Tensor:
-    """Root mean square of how differently the two change from the frame before, x 100.
+    """Root mean square difference between the two mattes' changes from the frame before, x 100.
 
-    The first frame has none before it. It counts as 0 and is part of the mean, as in the published tables (the scripts
-    of Robust Video Matting). To leave it out of a clip's mean, multiply that by ``T / (T - 1)``.
+    The first frame has no frame before it. It counts as 0 and is part of the mean, as in the published tables (the
+    scripts of Robust Video Matting). To leave it out of a clip's mean, multiply the mean by ``T / (T - 1)``.
     """
     change = (alpha.double() - truth.double()).diff(dim=0).square().mean(dim=(1, 2, 3)).sqrt()
     return 1e2 * torch.cat([change.new_zeros(1), change])[: len(alpha)]
 
 
 def seam_score(change: Tensor, joins: Tensor) -> float:
-    """Mean change at window joins over mean change elsewhere: 1 where no seam shows.
+    """Mean change at window joins, divided by the mean change elsewhere. 1 means that no seam shows.
 
     Args:
-        change: ``[T - 1]``: how much happened from each frame to the next, such as mean absolute change of the error.
+        change: ``[T - 1]``: the change from each frame to the next, such as the mean absolute change of the error.
         joins: ``[T - 1]`` bool: which of these steps cross a window's edge (`WindowPlan.joins`).
 
     Returns:
-        The ratio; NaN where there is no join, nothing else, or no change at all.
+        The ratio; NaN if there is no join, no other step, or no change at all.
 
     Example:
         >>> seam_score(torch.tensor([1.0, 3.0, 1.0]), torch.tensor([False, True, False]))
@@ -166,8 +166,8 @@ def seam_score(change: Tensor, joins: Tensor) -> float:
 def flicker(alpha: Tensor, images: Tensor) -> Tensor:
     """Mean change of alpha that motion does not explain, x 1000; 0 for the first frame. Needs no truth.
 
-    Dense optical flow between the pictures carries each matte to the next frame; pixels whose picture is not carried
-    over well (uncovered ground, light) do not count. Needs scikit-image.
+    Dense optical flow between the frames moves each matte to the next frame. Pixels where the moved picture does not
+    match (uncovered background, changed light) do not count. Needs scikit-image.
 
     Args:
         alpha: ``[T, 1, H, W]`` in 0..1.
@@ -182,18 +182,18 @@ def flicker(alpha: Tensor, images: Tensor) -> Tensor:
 
 
 def carried(before: Tensor, now: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """A matte carried along by the motion of the picture, and where that is to be trusted.
+    """Move a matte by the motion of the picture, and say where the result can be trusted.
 
-    By dense optical flow (Le Besnerais and Champagnat's iterative Lucas-Kanade). Needs scikit-image.
+    Uses dense optical flow (Le Besnerais and Champagnat's iterative Lucas-Kanade). Needs scikit-image.
 
     Args:
         before: The earlier frame ``[3, H, W]``, sRGB 0..1.
-        now: The later one.
-        alpha: The earlier one's matte ``[1, H, W]``, 0..1.
+        now: The later frame.
+        alpha: The matte of the earlier frame, ``[1, H, W]``, 0..1.
 
     Returns:
-        The matte as it should be in the later frame, ``[1, H, W]``, and a mask of the same shape that is false where
-        the picture itself is not carried over well: ground that was uncovered, light that changed.
+        The expected matte of the later frame, ``[1, H, W]``, and a mask of the same shape. The mask is False where the
+        moved picture does not match the later frame: uncovered background, changed light.
     """
     optical_flow_ilk = optional("skimage.registration", "scikit-image").optical_flow_ilk
     grey = [frame.float().mean(dim=0, keepdim=True).cpu() for frame in (before, now)]
@@ -203,7 +203,7 @@ def carried(before: Tensor, now: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]
 
 
 def warp(layers: Tensor, flow: Tensor) -> Tensor:
-    """``layers`` ``[C, H, W]`` read at each pixel's place plus ``flow`` ``[2, H, W]`` (rows, columns), in pixels."""
+    """Read ``layers`` ``[C, H, W]`` at each pixel's position plus ``flow`` ``[2, H, W]`` (rows, columns), in pixels."""
     height, width = layers.shape[-2:]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     y = (rows + flow[0]) * 2 / max(height - 1, 1) - 1
@@ -214,18 +214,18 @@ def warp(layers: Tensor, flow: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class MatteScore:
-    """The measures of one clip, each the mean over its frames; lower is better, but for `iou` and `seam`, best at 1.
+    """The measures of one clip, each the mean over its frames. Lower is better; `iou` and `seam` are best at 1.
 
     Attributes:
         mad: See `mad`.
         mse: See `mse`.
-        grad: See `grad`, mattes as they are.
-        grad_normalised: See `grad`, mattes stretched first.
+        grad: See `grad`, not normalised.
+        grad_normalised: See `grad`, normalised.
         conn: See `conn`.
         dtssd: See `dtssd`.
         soft_mad: See `soft_mad`; the mean over frames with soft pixels.
         iou: See `iou`.
-        seam: See `seam_score`, of the change of the error; NaN for a clip of one window.
+        seam: The `seam_score` of the change of the error; NaN for a clip of one window.
     """
 
     mad: float
@@ -244,7 +244,7 @@ class MatteScore:
 
 
 class MatteScorer:
-    """Scores a matte against the truth while both go by, holding one frame of each.
+    """Scores a matte against the truth clip by clip. It keeps one frame of each.
 
     Example:
         >>> scorer = MatteScorer()
@@ -261,10 +261,10 @@ class MatteScorer:
         self.last: tuple[Tensor, Tensor] | None = None
 
     def add(self, alpha: Tensor, truth: Tensor) -> None:
-        """Take in the next frames of both, ``[T, 1, H, W]`` in 0..1, at least one.
+        """Add the next frames of both, ``[T, 1, H, W]`` in 0..1, at least one.
 
         Raises:
-            InputError: They differ in shape.
+            InputError: If their shapes differ.
         """
         if alpha.shape != truth.shape or not len(alpha):
             raise InputError(f"a matte {list(alpha.shape)} cannot be scored against a truth {list(truth.shape)}")
@@ -287,17 +287,17 @@ class MatteScorer:
         self.last = alpha[-1:], truth[-1:]
 
     def per_frame(self) -> dict[str, list[float]]:
-        """Each measure of each frame so far."""
+        """Every measure for every frame so far."""
         return {name: torch.cat(values).tolist() for name, values in self.values.items()}
 
     def score(self, joins: Tensor | None = None) -> MatteScore:
         """The mean over the frames so far.
 
         Args:
-            joins: Where windows were joined, for the seam score: ``[T - 1]`` bool, from `WindowPlan.joins`.
+            joins: Which steps cross a window's edge, for the seam score: ``[T - 1]`` bool, from `WindowPlan.joins`.
 
         Raises:
-            InputError: No frame was added.
+            InputError: If no frame was added.
         """
         if not self.values:
             raise InputError("there is nothing to score: no frame was added")

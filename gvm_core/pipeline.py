@@ -1,6 +1,6 @@
 """The method, in order: fit, encode, denoise, decode, refine, finish. Start reading here.
 
-Knows the order of the stages and asks its host for device and memory; nothing of files or ComfyUI.
+The pipeline knows the order of the stages, but not files or ComfyUI. Its host owns device and memory.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class MattingPipeline:
 
     Args:
         model: The networks, from `load_model`.
-        settings: Everything the picture depends on; ``None`` for the defaults.
-        host: Owner of device and memory; ``None`` for the fastest device here.
+        settings: Everything the matte depends on; ``None`` for the defaults.
+        host: Owner of device and memory; ``None`` for the fastest device of this machine.
 
     Attributes:
-        settings: As given, with what ``"auto"`` means for this model in place of it.
+        settings: The given settings, with this model's sizes in place of ``"auto"``.
 
     Raises:
         MissingPackageError: If the settings ask for gaussian noise and diffusers is not installed.
@@ -53,10 +53,10 @@ class MattingPipeline:
         self.scheduler = flow_scheduler(model.config.scheduler) if self.settings.noise == "gaussian" else None
 
     def matte(self, frames: Iterable[Tensor]) -> Tensor:
-        """`stream`, collected.
+        """Matte all frames, and return one tensor.
 
         Args:
-            frames: As for `stream`; ``[T, 3, H, W]`` is one such iterable.
+            frames: As for `stream`; also a tensor ``[T, 3, H, W]``.
 
         Returns:
             Alpha ``[T, 1, H, W]`` in 0..1, float32 on the CPU.
@@ -66,19 +66,19 @@ class MattingPipeline:
     def stream(
         self, frames: Iterable[Tensor], first: int = 0, *, originals: bool = False
     ) -> Generator[Clip, None, None]:
-        """Matte a stream of frames of any length, holding a few windows of it at most.
+        """Matte a stream of frames of any length. At most a few windows are in memory.
 
         Args:
-            frames: ``[3, H, W]`` each, sRGB 0..1 (values beyond pass), float, all of one size, at least one. Each must
-                stay as it is until its matte has come.
-            first: Index of the first frame in the video it comes from.
-            originals: Have every clip bring its frames along, for what is made of both.
+            frames: ``[3, H, W]`` each, sRGB 0..1 (values outside are allowed), float, all of the same size, at least
+                one. Do not change a frame before its matte is yielded.
+            first: Index of the first frame in its video.
+            originals: Give every clip its original frames, for results that need both.
 
         Yields:
-            Clips of alpha ``[T, 1, H, W]`` in 0..1 at the frames' own size, float32 on the CPU, gapless, in order.
+            Clips of alpha ``[T, 1, H, W]`` in 0..1 at the frames' own size, float32 on the CPU, in order, without gaps.
 
         Raises:
-            InputError: For frames that are not as above, naming the frame.
+            InputError: If a frame is not as described above. The message gives its index.
             GVMError: If the result is not finite even in float32.
         """
         fit, clips = self.fit(frames, first, originals=originals)
@@ -94,18 +94,18 @@ class MattingPipeline:
 
         Args:
             frames: As for `stream`.
-            first: Likewise.
-            originals: Likewise; where edges are to be refined, clips bring their frames along in any case.
-            fit: How to scale and pad them, where that is decided already.
+            first: As for `stream`.
+            originals: As for `stream`. If edges are refined, clips have their originals in any case.
+            fit: How to scale and pad the frames, if that is already decided.
 
         Returns:
-            How they are scaled and padded, and the clips ``[T, 3, H, W]`` that result.
+            How the frames are scaled and padded, and the resulting clips ``[T, 3, H, W]``.
         """
         clips = as_clips(frames, first)
         opening = next(clips)
         settings, (height, width) = self.settings, opening.data.shape[-2:]
         if settings.pad_multiple % self.model.vae.factor:
-            raise InputError(f"pad_multiple must be a multiple of {self.model.vae.factor}, as this model's VAE demands")
+            raise InputError(f"pad_multiple must be a multiple of {self.model.vae.factor}, for this model's VAE")
         sizes = fit or Fit.plan((height, width), *settings.edges, settings.pad_multiple)
         wanted = originals or self._radius(sizes) > 0
 
@@ -117,10 +117,10 @@ class MattingPipeline:
             shown = seen if low >= 0 and high <= 1 else sizes.fit(clip.data.clamp(0, 1))
             return Clip(seen, clip.start, (Original(clip.data[0], shown[0]),))
 
-        return sizes, map(fitted, chain(iter([opening]), clips))  # an iterator lets go of what it has given
+        return sizes, map(fitted, chain(iter([opening]), clips))  # an iterator does not keep used clips in memory
 
     def encode(self, clips: Iterable[Clip]) -> Iterator[Clip]:
-        """Images ``[T, 3, H, W]`` in 0..1 to image latents ``[T, 4, h, w]``, each frame once and by itself."""
+        """Images ``[T, 3, H, W]`` in 0..1 to image latents ``[T, 4, h, w]``. Each frame is encoded once, on its own."""
         vae = self.model.vae
         for clip in gather(clips, self.settings.plan.stride):
             pixels, latents = clip.data[0, 0].numel(), []
@@ -136,7 +136,7 @@ class MattingPipeline:
         return crossfade(map(self._denoise_window, cut(clips, self.settings.plan)))
 
     def _denoise_window(self, window: Clip) -> Clip:
-        """Alpha latents ``[T, 4, h, w]`` of one window: what the network sees at once."""
+        """Alpha latents ``[T, 4, h, w]`` of one window: the frames that the network sees at once."""
         unet, settings = self.model.unet, self.settings
 
         def network(latents: Tensor, timestep: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class MattingPipeline:
         def sample(latents: Tensor) -> Tensor:
             if settings.noise == "zeros":
                 return denoise_from_zeros(network, latents[None], settings.steps)[0]
-            # Each frame has its own noise, whichever window it is in.
+            # Each frame has its own noise, the same in every window.
             noise = [frame_noise(settings.seed, i, tuple(latents.shape[1:])) for i in range(window.start, window.stop)]
             noisy = torch.stack(noise).to(latents)[None]
             return denoise_from_noise(network, latents[None], noisy, self.scheduler, settings.steps)[0]
@@ -159,7 +159,7 @@ class MattingPipeline:
         return crossfade(map(self._decode_window, cut(clips, self.settings.decoder_plan)))
 
     def _decode_window(self, window: Clip) -> Clip:
-        """Unclamped alpha ``[T, 1, H, W]`` of one window: the decoder, too, works over time."""
+        """Unclamped alpha ``[T, 1, H, W]`` of one window. The decoder also works over time."""
         vae = self.model.vae
         pixels = window.data[0, 0].numel() * vae.factor**2
         at_once = self.executor.frames_at_once(pixels)
@@ -167,12 +167,12 @@ class MattingPipeline:
         return window.replace(self.executor.run("decoding", variants, window.data, window.start, vae))
 
     def refine(self, clips: Iterable[Clip], fit: Fit, *, originals: bool = False) -> Iterator[Clip]:
-        """Unclamped alpha ``[T, 1, H, W]`` of the network's size to unclamped alpha of the frames' own.
+        """Unclamped alpha ``[T, 1, H, W]`` at the network's size to unclamped alpha at the frames' own size.
 
         Args:
             clips: From `decode`, with their originals.
             fit: How the frames were scaled and padded.
-            originals: Let what results have its originals, too.
+            originals: Keep the originals in the results.
         """
         radius, margin = self._radius(fit), self.settings.margin
 
@@ -189,7 +189,7 @@ class MattingPipeline:
                 between=self.host.check_cancelled,
             )
             functions = window.replace(self.executor.run("refining", variants, window.data, window.start))[new]
-            # Frame by frame, since these are four channels of the frames' own size.
+            # Frame by frame: four channels at the frames' own size need much memory.
             pairs = zip(functions.data.split(1), functions.originals, strict=True)
             alpha = [guided.alpha_of(fit.restore(each), original.pixels[None]) for each, original in pairs]
             return functions.replace(torch.cat(alpha))
@@ -197,12 +197,12 @@ class MattingPipeline:
         def restored(clip: Clip) -> Clip:
             return clip.replace(fit.restore(clip.data))
 
-        # Mapped, not looped over: a loop's variable would keep frames in memory until the next window has come.
+        # Not a loop: a loop variable would keep frames in memory until the next window is there.
         result = starmap(refined, around(map(seen, clips), margin)) if radius else map(restored, clips)
         return result if originals else map(Clip.bare, result)
 
     def finish(self, clips: Iterable[Clip]) -> Iterator[Clip]:
-        """Clamped to 0..1, thresholds applied if any were asked for, reported."""
+        """Clamp alpha to 0..1, apply the thresholds if there are any, and report the frames to the host."""
         low, high = self.settings.low, self.settings.high
         for clip in clips:
             alpha = clip.data.clamp(0, 1)
@@ -213,8 +213,8 @@ class MattingPipeline:
             yield finished
 
     def _radius(self, fit: Fit) -> int:
-        """How far around a pixel of the network's picture refining looks; 0 for not at all."""
+        """Radius for refining edges, in pixels of the network's picture; 0 for no refining."""
         if self.settings.refine != "auto":
             return self.settings.refine
-        shrunk = 1.25 * max(fit.scaled) <= max(fit.source)  # nearer to their size refining takes about what it gives
+        shrunk = 1.25 * max(fit.scaled) <= max(fit.source)  # else refining loses about as much as it gains
         return max(self.model.config.refine, int(shrunk))

@@ -1,4 +1,4 @@
-"""`Progress`: how far a run is, as a bar in the terminal or as a line of text."""
+"""`Progress`: the progress of a run, as a bar in the terminal or as a line of text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 from tqdm import tqdm
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
-"""tqdm's own, but with what is counted beside the counts, and never as seconds for each."""
+"""tqdm's own format, but with the unit after the counts, and never with seconds per item."""
 
 
 class Progress(tqdm):
-    """How far a run is; what earlier runs have done counts, but not as speed.
+    """The progress of a run. Work of earlier runs counts as done, but not for the speed.
 
     Args:
-        total: How many there are in all, if that is known.
-        what: Is counted; of bytes, sizes are shown.
-        shown: Draw a bar in the terminal; else this is only for its text.
+        total: Number of items, if it is known.
+        what: What the items are. "bytes" are shown as sizes, such as 3M.
+        shown: Draw a bar in the terminal. If False, only `text` is used.
 
     Example:
         >>> progress = Progress(40, shown=False)
@@ -25,7 +25,7 @@ class Progress(tqdm):
         '10/40 frames'
     """
 
-    monitor_interval = 0  # tqdm's thread, which would draw between counts
+    monitor_interval = 0  # no tqdm thread: it would draw between counts
 
     def __init__(self, total: int | None, what: str = "frames", *, shown: bool = True) -> None:
         sizes = what == "bytes"
@@ -40,18 +40,18 @@ class Progress(tqdm):
         )
 
     def count(self, number: int, *, before: bool = False) -> None:
-        """Count: finished now, or by an earlier run."""
+        """Add finished items; with ``before``, items that an earlier run finished."""
         self.initial += number if before else 0
         self.update(number)
 
     def reach(self, done: int, total: int) -> None:
-        """Say how many are done, and how many there are in all."""
+        """Set the number of finished items and of all items."""
         self.total = total
         self.count(done - int(self.n))
 
     @property
     def text(self) -> str:
-        """What a user wants to know, in a line."""
+        """Counts, speed and time left, in one line."""
         text = "{n_fmt}/{total_fmt}{unit}" if self.total else "{n_fmt}{unit}"
         if self.n > self.initial:
             text += "  {rate_noinv_fmt}" + ("  {remaining} left" if self.total else "")

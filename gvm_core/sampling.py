@@ -1,6 +1,6 @@
-"""From image latents to alpha latents: the one network loop, and where its noise comes from.
+"""From image latents to alpha latents: the loop of network calls, and its noise.
 
-Knows networks as functions; nothing of windows, devices or weights.
+A network is only a function here. This module does not know windows, devices or weights.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ LAST_TIMESTEP = 999
 def denoise_from_zeros(network: Predictor, image_latents: Tensor, steps: int = 1) -> Tensor:
     """The released one-step mode: no noise, and the network's output *is* the alpha latents.
 
-    With more steps the output is fed back in place of the noise, still at the last timestep. That is what the
-    reference does; no scheduler is involved and no training is known to have seen it.
+    With more steps, each output takes the place of the noise in the next call, always at the last timestep. The
+    reference does the same. No scheduler is used, and no training with more steps is known.
 
     Args:
         network: See `Predictor`.
         image_latents: ``[B, T, 4, h, w]``.
-        steps: Network calls.
+        steps: Number of network calls.
 
     Returns:
         Alpha latents ``[B, T, 4, h, w]``.
@@ -42,14 +42,14 @@ def denoise_from_zeros(network: Predictor, image_latents: Tensor, steps: int = 1
 
 
 def denoise_from_noise(network: Predictor, image_latents: Tensor, noise: Tensor, scheduler: Any, steps: int) -> Tensor:
-    """Flow matching from gaussian noise by Euler steps. Experimental: the released weights were not made for it.
+    """Flow matching from gaussian noise with Euler steps. Experimental: the released weights were not made for it.
 
     Args:
-        network: See `Predictor`; its output is read as the velocity ``noise - alpha_latents``, as diffusers does.
+        network: See `Predictor`; its output is used as the velocity ``noise - alpha_latents``, as in diffusers.
         image_latents: ``[B, T, 4, h, w]``.
         noise: ``[B, T, 4, h, w]``, unit variance.
         scheduler: A diffusers ``FlowMatchEulerDiscreteScheduler``.
-        steps: Network calls.
+        steps: Number of network calls.
 
     Returns:
         Alpha latents ``[B, T, 4, h, w]``.
@@ -63,29 +63,29 @@ def denoise_from_noise(network: Predictor, image_latents: Tensor, noise: Tensor,
 
 
 def flow_scheduler(config: dict[str, Any]) -> Any:
-    """A fresh scheduler for `denoise_from_noise`: diffusers' ``FlowMatchEulerDiscreteScheduler``.
+    """A new scheduler for `denoise_from_noise`: diffusers' ``FlowMatchEulerDiscreteScheduler``.
 
     Args:
-        config: The published ``scheduler_config.json``; empty for diffusers' own defaults.
+        config: Content of the published ``scheduler_config.json``; empty for diffusers' defaults.
 
     Raises:
-        MissingPackageError: If diffusers is not installed. Nothing else here needs it.
+        MissingPackageError: If diffusers is not installed. Nothing else in this package needs it.
     """
     try:
         from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
     except ImportError as error:
         raise MissingPackageError(
-            "noise 'gaussian' is experimental and needs diffusers, which is not installed. Get it with: "
-            "pip install 'diffusers>=0.32'. In ComfyUI's own environment add --dry-run first, and go on only if pip would "
-            "leave huggingface_hub and transformers as they are. Or take noise 'zeros', which needs nothing."
+            "noise 'gaussian' is experimental and needs diffusers, which is not installed. Install it with: "
+            "pip install 'diffusers>=0.32'. In ComfyUI's environment, add --dry-run first, and install it only if pip "
+            "would not change huggingface_hub and transformers. Or use noise 'zeros', which does not need diffusers."
         ) from error
     return FlowMatchEulerDiscreteScheduler.from_config(config)
 
 
 def frame_noise(seed: int, index: int, shape: tuple[int, ...]) -> Tensor:
-    """Unit gaussian noise that belongs to frame ``index`` of a run with ``seed``, wherever its window begins.
+    """Unit gaussian noise of frame ``index`` in a run with ``seed``. It is the same in every window.
 
-    Drawn on the CPU from a generator of its own, so every machine and every window sees the same.
+    It is drawn on the CPU from its own generator, so it is also the same on every machine.
 
     Example:
         >>> bool((frame_noise(1, 5, (4, 2, 2)) == frame_noise(1, 5, (4, 2, 2))).all())

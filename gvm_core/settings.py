@@ -1,4 +1,4 @@
-"""Every choice a matte depends on, with every default. Nothing here depends on memory or device."""
+"""All settings that a matte depends on, with their defaults. None of them depends on memory or device."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from .windows import WindowPlan
 
 Noise = Literal["zeros", "gaussian"]
 Edge = int | Literal["auto", "own"]
-"""Pixels; what suits the model; or that of the frames themselves."""
+"""Pixels; "auto" is the model's size, "own" the frames' own size."""
 Radius = int | Literal["auto"]
 AROUND = 2
-"""Frames on either side of a frame that refining its edges looks at (`post.guided`)."""
+"""Number of frames before and after a frame that are used to refine its edges (`post.guided`)."""
 FARTHEST = 32
-"""The largest `MatteSettings.refine`: squares of 65 pixels."""
+"""The largest `MatteSettings.refine`: squares of 65 x 65 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatteSettings:
-    """What decides the picture: same frames, same settings, same model, same matte.
+    """The settings of a matte. The same frames, settings and model give the same matte.
 
     Attributes:
-        plan: Frames the network sees at once, and how many neighbouring windows share.
-        decode_plan: The same for the decoder, which also works over time. ``None`` takes windows as long as `plan`'s
-            that share no frames; see `decoder_plan`.
-        short_edge: Scale frames so that their shorter side has this many pixels. ``"auto"`` takes what suits the model,
-            ``"own"`` keeps the frames' own.
-        max_edge: Then shrink, if need be, so that the longer side has at most this many; ``"own"`` sets no limit.
-        pad_multiple: Frames are padded by reflection to a multiple of this many pixels, and cropped back.
-        refine: Bring edges to where the frames have them, with pixels this far around counting (see `post.guided`), in
-            pixels of what the network saw. 0 leaves mattes alone; ``"auto"`` takes what suits the model, and 1 at least
-            where frames were shrunk to four fifths or less for the network (``benchmarks/bench_refine.py``).
+        plan: Length and overlap of the network's windows.
+        decode_plan: Length and overlap of the decoder's windows; the decoder also works over time. ``None`` takes
+            windows as long as `plan`'s, without overlap; see `decoder_plan`.
+        short_edge: Scale frames so that their shorter side has this many pixels. ``"auto"`` takes the model's size,
+            ``"own"`` keeps the frames' own size.
+        max_edge: Then shrink frames if their longer side has more pixels than this; ``"own"`` sets no limit.
+        pad_multiple: Frames are padded by reflection to a multiple of this many pixels. The matte is cropped back.
+        refine: Move edges to where the frames have them, using pixels up to this distance (see `post.guided`), in
+            pixels of the network's picture. 0 turns this off. ``"auto"`` takes the model's value, but at least 1
+            if frames were shrunk to four fifths or less for the network (``benchmarks/bench_refine.py``).
         noise: ``"zeros"`` is the released one-step mode. ``"gaussian"`` starts from noise and takes `steps` Euler
-            steps; experimental, since the released weights were not made for it.
-        steps: Network calls per window.
-        seed: Names the noise of the gaussian mode; each frame has its own, shared by the windows that see it.
-        low: Alpha at or below this becomes 0. The reference uses 25/255; 0 leaves faint hair alone.
+            steps. It is experimental, because the released weights were not made for it.
+        steps: Number of network calls per window.
+        seed: Seed of the noise in the gaussian mode. Each frame has its own noise, the same in all windows.
+        low: Alpha at or below this becomes 0. The reference uses 25/255; 0 keeps faint hair.
         high: Alpha at or above this becomes 1. The reference uses 240/255.
 
     Raises:
-        InputError: For values out of range.
+        InputError: If a value is out of range.
 
     Example:
         >>> MatteSettings(plan=WindowPlan(length=16, overlap=4), max_edge=1024).steps
@@ -65,31 +65,31 @@ class MatteSettings:
     def decoder_plan(self) -> WindowPlan:
         """The windows the decoder works in.
 
-        Alpha latents are joined before they are decoded. The decoder's own windows share no frames by default: the
-        UNet's overlap is what hides joins, and decoding frames twice costs much and changes nothing that can be seen
+        Alpha latents are joined before they are decoded. By default the decoder's windows do not overlap: the UNet's
+        overlap already hides the joins, and decoding frames twice takes much time and makes no visible difference
         (``docs/evaluation.md``).
         """
         return self.decode_plan or WindowPlan(self.plan.length, 0)
 
     @property
     def edges(self) -> tuple[int | None, int | None]:
-        """The shorter and the longer side to scale to; None for the frames' own.
+        """The shorter and the longer side to scale to; None for the frames' own size.
 
         Raises:
-            InputError: While they are still to be taken from the model; see `suited`.
+            InputError: If one of them is still ``"auto"``; see `suited`.
         """
         if "auto" in (self.short_edge, self.max_edge):
-            raise InputError("what suits the model is not known here; give sizes, or take these settings to a pipeline")
+            raise InputError("'auto' sizes need a model; give pixels or 'own', or use the settings of a pipeline")
         short, long = (edge if isinstance(edge, int) else None for edge in (self.short_edge, self.max_edge))
         return short, long
 
     @property
     def margin(self) -> int:
-        """Frames on either side of a frame that its refined edges depend on: none in windows of one frame."""
+        """Number of frames before and after a frame that its refined edges depend on; 0 in windows of one frame."""
         return AROUND if self.plan.length > 1 and self.refine != 0 else 0
 
     def suited(self, short_edge: int, max_edge: int) -> MatteSettings:
-        """These settings with a model's sizes in place of ``"auto"``.
+        """A copy of these settings, with a model's sizes in place of ``"auto"``.
 
         Example:
             >>> suited = MatteSettings(max_edge="own").suited(short_edge=720, max_edge=1024)
@@ -103,10 +103,10 @@ class MatteSettings:
         )
 
     def context(self, first: int, last: int | None) -> tuple[int, int | None]:
-        """The frames that the mattes of ``first`` to ``last`` depend on, themselves included.
+        """The first and last of the frames that the mattes of ``first`` to ``last`` depend on.
 
-        A pipeline's `stream` over these, with this first index, gives the range the same mattes as a run over the whole
-        video.
+        A pipeline's `stream` over these frames, with this first index, gives ``first`` to ``last`` the same mattes as a
+        run over the whole video.
         """
         decoder = self.decoder_plan
         earliest = max(first - self.margin, 0)
@@ -120,12 +120,12 @@ class MatteSettings:
             edge = getattr(self, name)
             if edge not in ("auto", "own") and not (isinstance(edge, int) and edge >= 8):
                 raise InputError(
-                    f"{name} must be at least 8 pixels, 'auto' for what suits the model, or 'own' for the frames' own "
+                    f"{name} must be at least 8 pixels, 'auto' for the model's size, or 'own' for the frames' own "
                     f"size, got {edge!r}"
                 )
         if self.refine != "auto" and not (isinstance(self.refine, int) and 0 <= self.refine <= FARTHEST):
             raise InputError(
-                f"refine must be 0 to {FARTHEST} pixels, or 'auto' for what suits the model, got {self.refine!r}"
+                f"refine must be 0 to {FARTHEST} pixels, or 'auto' for the model's value, got {self.refine!r}"
             )
         if self.pad_multiple < 1:
             raise InputError(f"pad_multiple must be at least 1, got {self.pad_multiple}")

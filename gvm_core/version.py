@@ -1,4 +1,4 @@
-"""The version, which is written down in pyproject.toml alone."""
+"""The version. It is written only in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DISTRIBUTION = "generative-video-matting"
 
 
 def own_version() -> str:
-    """The version in the pyproject.toml beside this package, as in ComfyUI's folder of nodes; else the installed one."""
+    """The version in pyproject.toml, if that is beside this package (as in ComfyUI); else the installed version."""
     beside = Path(__file__).parents[1] / "pyproject.toml"
     text = beside.read_text(encoding="utf-8") if beside.is_file() else ""
     found = re.search(rf'^name = "{DISTRIBUTION}"\nversion = "(.+)"$', text, re.MULTILINE)

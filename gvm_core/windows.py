@@ -1,6 +1,6 @@
-"""How long videos work: cut into overlapping windows, cross-fade the results.
+"""Long videos: cut them into overlapping windows, and cross-fade the results.
 
-Knows frame indices only: nothing of pixels, networks or where frames come from.
+This module knows frame indices only. It does not know pixels, networks or where frames come from.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .frames import Clip
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """How windows tile a video.
+    """Length and overlap of the windows that cover a video.
 
     Windows start every ``length - overlap`` frames. The last one is moved back so that it is as long as the others;
     a video shorter than one window is one short window.
 
     Attributes:
         length: Frames the network sees at once.
-        overlap: Frames shared by neighbouring windows and cross-faded.
+        overlap: Frames that neighbouring windows share. They are cross-faded.
 
     Raises:
         InputError: If not ``0 <= overlap < length``.
@@ -52,14 +52,14 @@ class WindowPlan:
         return self.length - self.overlap
 
     def context(self, first: int, last: int) -> tuple[int, int]:
-        """The first and last frame of the windows that frames ``first`` to ``last`` are in, wherever the video ends.
+        """The first and last frame of the windows that contain ``first`` to ``last``, for any length of the video.
 
         Example:
             >>> WindowPlan(length=8, overlap=2).context(14, 16)
             (6, 24)
         """
         earliest = max(first - self.length + 1, 0)  # the last window, moved back, may start between two regular ones
-        # One frame more than a window, so that a last window moved back from there lies wholly behind ``last``.
+        # One frame more than a window: a last window moved back from there still begins after ``last``.
         return earliest - earliest % self.stride, last + self.length
 
     def spans(self, frames: int) -> list[tuple[int, int]]:
@@ -83,9 +83,9 @@ class WindowPlan:
 
 
 def cut(clips: Iterable[Clip], plan: WindowPlan) -> Iterator[Clip]:
-    """Regroup gapless clips of any length into the windows of ``plan``, without knowing how many will come.
+    """Regroup gapless clips of any length into the windows of ``plan``. The length of the video need not be known.
 
-    Holds one window and one incoming clip. The windows are those of `WindowPlan.spans`.
+    Keeps one window and one incoming clip in memory. The windows are those of `WindowPlan.spans`.
 
     Example:
         >>> frames = (Clip(torch.zeros(1, 1, 1, 1), i) for i in range(9))
@@ -94,7 +94,7 @@ def cut(clips: Iterable[Clip], plan: WindowPlan) -> Iterator[Clip]:
     """
     held: Clip | None = None  # the frames that the next window may need
     following = None  # where the next regular window starts
-    emitted = None  # where the last window given out ended
+    emitted = None  # where the last yielded window ended
     for clip in clips:
         following = clip.start if following is None else following
         held = clip if held is None else join(held, clip)
@@ -102,14 +102,14 @@ def cut(clips: Iterable[Clip], plan: WindowPlan) -> Iterator[Clip]:
             emitted = following + plan.length
             yield held[following:emitted]
             following += plan.stride
-        # A last window moved back may start one window before the last frame seen, no earlier.
+        # A last window that is moved back starts at most one window before the end of the frames so far.
         held = held[max(held.stop - plan.length, held.start) :]
     if held is not None and emitted != held.stop:
         yield held
 
 
 def around(clips: Iterable[Clip], margin: int) -> Iterator[tuple[Clip, slice]]:
-    """Gapless clips with ``margin`` frames more on either side, as far as there are any, and the span that is new.
+    """Add up to ``margin`` frames before and after gapless clips. Yield each clip and the span of its new frames.
 
     Example:
         >>> clips = (Clip(torch.zeros(2, 1, 1, 1), i) for i in (0, 2, 4))
@@ -121,7 +121,7 @@ def around(clips: Iterable[Clip], margin: int) -> Iterator[tuple[Clip, slice]]:
     for clip in clips:
         done = clip.start if held is None else done
         held = clip if held is None else join(held, clip)
-        del clip  # or its first frames would be held for longer than they are needed
+        del clip  # else its first frames stay in memory longer than needed
         ready = max(held.stop - margin, done)
         if ready > done:
             yield held, slice(done, ready)
@@ -134,8 +134,8 @@ def around(clips: Iterable[Clip], margin: int) -> Iterator[tuple[Clip, slice]]:
 def crossfade(windows: Iterable[Clip]) -> Iterator[Clip]:
     """Join overlapping windows into gapless clips, each frame once and in order.
 
-    Where two windows share ``n`` frames, the later one's weight rises as ``(i + 1) / (n + 1)``, so neither window's
-    first or last frame stands alone and a single shared frame is an even mix.
+    Where two windows share ``n`` frames, the later one's weight rises as ``(i + 1) / (n + 1)``. So every shared frame
+    is a mix of both windows, and a single shared frame is an even mix.
 
     Example:
         >>> a, b = Clip(torch.zeros(3, 1, 1, 1), 0), Clip(torch.ones(3, 1, 1, 1), 2)
@@ -151,14 +151,14 @@ def crossfade(windows: Iterable[Clip]) -> Iterator[Clip]:
             done = held[: min(window.start, held.stop)]
             held = held[window.start :] if window.start < held.stop else None
             yield done
-            del done  # or it would be held until the next window has come
+            del done  # else it stays in memory until the next window is there
         held = window if held is None else fade(held, window)
     if held is not None:
         yield held
 
 
 def fade(earlier: Clip, later: Clip) -> Clip:
-    """Mix two clips that start together, from the earlier one to the later; what only one of them covers stays."""
+    """Fade from the earlier to the later of two clips with the same start. Other frames do not change."""
     shared = min(len(earlier), len(later))
     weight = torch.arange(1, shared + 1, dtype=later.data.dtype, device=later.data.device) / (shared + 1)
     weight = weight[:, None, None, None]  # [n, 1, 1, 1]
@@ -168,7 +168,7 @@ def fade(earlier: Clip, later: Clip) -> Clip:
 
 
 def trim(clips: Iterable[Clip], first: int, last: int | None) -> Iterator[Clip]:
-    """Only the frames ``first`` to ``last`` of ``clips``; stops asking for more once they have come."""
+    """Yield only the frames ``first`` to ``last`` of ``clips``. No clip is taken after ``last`` was yielded."""
     for clip in clips:
         begin, end = max(clip.start, first), clip.stop if last is None else min(clip.stop, last + 1)
         if begin < end:
@@ -191,7 +191,7 @@ def gather(clips: Iterable[Clip], frames: int) -> Iterator[Clip]:
 
 
 def join(earlier: Clip, later: Clip) -> Clip:
-    """One clip out of two that follow each other."""
+    """Join two clips that follow each other."""
     if earlier.stop != later.start:
         raise InputError(f"frame {later.start} does not follow frame {earlier.stop - 1}")
     return Clip(torch.cat([earlier.data, later.data]), earlier.start, earlier.originals + later.originals)

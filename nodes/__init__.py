@@ -1,4 +1,4 @@
-"""The nodes, in menu order, and the folder their models are found in."""
+"""The nodes, in menu order, and the entry point for ComfyUI."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class GVMExtension(ComfyExtension):
-    """ComfyUI-GVM."""
+    """The extension ComfyUI-GVM."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, in menu order."""
@@ -33,6 +33,6 @@ class GVMExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> GVMExtension:
-    """What ComfyUI calls to find the nodes."""
+    """Register the model folder and return the nodes. ComfyUI calls this."""
     register_model_folder()
     return GVMExtension()

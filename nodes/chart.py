@@ -1,4 +1,4 @@
-"""A small chart as an IMAGE: ComfyUI has Pillow, but no plotting library."""
+"""Draw a small chart as an IMAGE with Pillow. ComfyUI has no plotting library."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 WIDTH, ROW, LEFT, EDGE = 768, 96, 150, 14
-PAPER, INK, FAINT, LINE = (24, 26, 30), (225, 228, 232), (70, 75, 82), (92, 170, 255)
+BACKGROUND, TEXT, AXIS, LINE = (24, 26, 30), (225, 228, 232), (70, 75, 82), (92, 170, 255)
 
 
 def chart(curves: Mapping[str, tuple[float, Sequence[float]]]) -> Tensor:
-    """One strip for each name: its mean, and its value in every frame from 0 up.
+    """Draw one strip for each name: its mean, its maximum, and a curve of its value in every frame, from 0 up.
 
     Args:
-        curves: By name, the mean and the values.
+        curves: The mean and the values of each name.
 
     Returns:
         ``[H, W, 3]``, sRGB 0..1.
     """
-    picture = Image.new("RGB", (WIDTH, ROW * len(curves)), PAPER)
+    picture = Image.new("RGB", (WIDTH, ROW * len(curves)), BACKGROUND)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default()
     for row, (name, (mean, values)) in enumerate(curves.items()):
         top, bottom = row * ROW + EDGE, (row + 1) * ROW - EDGE
         highest = max(max(values), 1e-9)
-        draw.text((EDGE, top), name, INK, font)
-        draw.text((EDGE, top + 18), f"mean {mean:.3f}", INK, font)
-        draw.text((EDGE, top + 36), f"most {max(values):.3f}", INK, font)
-        draw.line([(LEFT, bottom), (WIDTH - EDGE, bottom)], FAINT)
+        draw.text((EDGE, top), name, TEXT, font)
+        draw.text((EDGE, top + 18), f"mean {mean:.3f}", TEXT, font)
+        draw.text((EDGE, top + 36), f"max {max(values):.3f}", TEXT, font)
+        draw.line([(LEFT, bottom), (WIDTH - EDGE, bottom)], AXIS)
         wide = (WIDTH - EDGE - LEFT) / max(len(values) - 1, 1)
         points = [(LEFT + i * wide, bottom - (bottom - top) * value / highest) for i, value in enumerate(values)]
         if len(points) > 1:

@@ -1,4 +1,4 @@
-"""Look at a matte: composite the subject over something else."""
+"""Composite a subject over a new background."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .sockets import schema, to_alpha, to_frames
 
 
 class GVMComposite(io.ComfyNode):
-    """Composite images over a background by their mattes."""
+    """Composite images over a background with their mattes."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -23,18 +23,20 @@ class GVMComposite(io.ComfyNode):
             node_id="GVMComposite",
             display_name="GVM Composite",
             description=(
-                "Puts the subject over a checkerboard, a colour or other images. The mask counts as 1 = subject, as "
-                "from GVM Matte. A single mask or background serves every frame."
+                "Puts the subject over a checkerboard, a colour or other images. In the mask, 1 = subject. A single "
+                "mask or background is used for every frame."
             ),
             search_aliases=["alpha over", "merge over", "replace background"],
             inputs=[
-                io.Image.Input("images", tooltip="The subject, straight colour: the frames that were matted will do."),
-                io.Mask.Input("mask", tooltip="1 = subject. From GVM Matte."),
+                io.Image.Input(
+                    "images", tooltip="The subject in straight colour, such as the frames that were matted."
+                ),
+                io.Mask.Input("mask", tooltip="1 = subject, as GVM Matte gives it."),
                 io.Combo.Input(
                     "background",
                     options=["checker", "colour", "image"],
                     default="checker",
-                    tooltip="What goes behind: a grey checkerboard, the colour below, or the images connected below.",
+                    tooltip="The new background: a grey checkerboard, the colour below, or background_images.",
                 ),
                 io.String.Input(
                     "colour", default="#00b140", tooltip="For background 'colour': #rrggbb. Default: screen green."
@@ -43,14 +45,14 @@ class GVMComposite(io.ComfyNode):
                     "linear_light",
                     default=False,
                     tooltip=(
-                        "Mix as light does instead of as sRGB values. On: as Nuke does, soft edges a little brighter. "
-                        "Off (default): as most editors do."
+                        "On: mix in linear light, as Nuke does. Soft edges are a little brighter. Off (default): mix "
+                        "sRGB values, as most editors do."
                     ),
                 ),
                 io.Image.Input(
                     "background_images",
                     optional=True,
-                    tooltip="For background 'image': one image, or as many as there are frames; scaled to fit.",
+                    tooltip="For background 'image': one image, or one for each frame. They are scaled to fit.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="images")],
@@ -74,16 +76,16 @@ class GVMComposite(io.ComfyNode):
         elif background == "colour":
             behind = parse_color(colour)[None, :, None, None]
         elif background_images is None:
-            raise InputError("background is 'image', but nothing is connected to background_images")
+            raise InputError("background is 'image', but nothing is connected to background_images; connect images")
         else:
             behind = resize(to_frames(background_images), size)
         for name, layer in (("mask", alpha), ("background", behind)):
             if len(layer) not in (1, len(foreground)):
                 raise InputError(
-                    f"there are {len(foreground)} images but {len(layer)} in the {name}; give 1 or as many"
+                    f"there are {len(foreground)} images but {len(layer)} in the {name}; give 1, or one for each image"
                 )
         composite = torch.empty(images.shape)
-        for index, frame in enumerate(foreground):  # one by one: the layers of a long clip would fill the memory
+        for index, frame in enumerate(foreground):  # one at a time: all layers of a long clip would fill the memory
             comfy.model_management.throw_exception_if_processing_interrupted()
             matte, back = (layer[min(index, len(layer) - 1)] for layer in (alpha, behind))
             matte, back = resize(matte[None], size)[0], back.to(frame)

@@ -34,7 +34,7 @@ class GVMLoadModel(io.ComfyNode):
             node_id="GVMLoadModel",
             display_name="Load GVM Model",
             description=(
-                "Loads a Generative Video Matting model. 'demo' is a small network that comes with this pack: it shows "
+                "Loads a Generative Video Matting model. 'demo' is a small network that comes with this pack. It shows "
                 f"the method at thumbnail size and is not for production. 'gvm' is the released model.\n\n{GVM.notice}"
             ),
             search_aliases=["matting model", "generative video matting", "background removal model"],
@@ -44,7 +44,7 @@ class GVMLoadModel(io.ComfyNode):
                     options=model_names(),
                     default=DEMO,
                     tooltip=(
-                        "Which weights to use.\ndemo: bundled, small, for trying things out.\n"
+                        "The weights to use.\ndemo: bundled, small, for a first try.\n"
                         f"gvm: the released weights ({GVM.size / 1e9:.1f} GB), from models/gvm/gvm.\n"
                         "Others: folders under models/gvm that hold unet/ and vae/."
                     ),
@@ -54,8 +54,8 @@ class GVMLoadModel(io.ComfyNode):
                     options=["auto", *PRECISIONS],
                     default="auto",
                     tooltip=(
-                        "Arithmetic of the networks. auto takes what your card does well: fp16 on most, fp32 on Apple "
-                        "and CPU.\nDefault auto. Choose fp32 if the log says that frames were repeated in float32."
+                        "Number format of the networks. auto takes what suits your device: fp16 on most cards, fp32 "
+                        "on Apple and CPU.\nDefault auto. Choose fp32 if the log reports frames repeated in float32."
                     ),
                 ),
                 io.Float.Input(
@@ -65,18 +65,18 @@ class GVMLoadModel(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     tooltip=(
-                        "How much of the LoRA is merged in: the released one was trained on hair. 1 as trained, 0 "
-                        "without.\nDefault 1. No effect on models that have none."
+                        "How much of the LoRA to merge into the weights. The released LoRA was trained on hair. 1: as "
+                        "trained. 0: no LoRA.\nDefault 1. No effect on models without a LoRA."
                     ),
                 ),
                 io.Boolean.Input(
                     "download",
                     default=False,
-                    label_on="fetch if missing",
+                    label_on="download if missing",
                     label_off="never",
                     tooltip=(
-                        f"Fetch the released weights (gvm, {GVM.size / 1e9:.1f} GB, once) if they are missing. Off by "
-                        "default: switching it on says that you have read the licence notice in this node's description."
+                        f"Download the released weights (gvm, {GVM.size / 1e9:.1f} GB, once) if they are missing.\n"
+                        "Default off. Switching it on means that you have read the licence notice in the description."
                     ),
                 ),
                 io.Combo.Input(
@@ -85,8 +85,8 @@ class GVMLoadModel(io.ComfyNode):
                     default=AUTO,
                     optional=True,
                     tooltip=(
-                        "A LoRA to merge in, from models/gvm/loras: one you trained on your own clips, say.\n"
-                        "auto: the one that lies beside the model's weights, if there is one. none: no LoRA.\nDefault auto."
+                        "The LoRA to merge in, from models/gvm/loras, such as one trained on your own clips.\n"
+                        "auto: the LoRA beside the model's weights, if there is one. none: no LoRA.\nDefault auto."
                     ),
                 ),
             ],
@@ -98,66 +98,66 @@ class GVMLoadModel(io.ComfyNode):
     def execute(
         cls, model: str, precision: str, lora_strength: float, download: bool, lora: str = AUTO
     ) -> io.NodeOutput:
-        """Find, load, and put into ComfyUI's keeping."""
+        """Find or download the model, and load it into ComfyUI's model management."""
         folder = find_model(model) or obtain(model, download, cls.hidden.unique_id)
         dtype = suitable_dtype() if precision == "auto" else PRECISIONS[precision]
         return io.NodeOutput(load_hosted(folder, dtype=dtype, lora=find_lora(lora), lora_strength=lora_strength))
 
 
 def register_model_folder() -> None:
-    """Add ``models/gvm`` behind whatever folders the user's ``extra_model_paths.yaml`` names for it."""
+    """Add ``models/gvm`` after the folders that the user's ``extra_model_paths.yaml`` names for GVM."""
     folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
 
 
 def model_names() -> list[str]:
-    """What can be chosen: always the demo and the released model, then every model folder there is."""
+    """The choices: the demo and the released model always, then every installed model folder."""
     return list(dict.fromkeys([DEMO, RELEASED, *sorted(installed())]))
 
 
 def installed() -> dict[str, Path]:
-    """Model folders under every registered place, by name; the first place wins."""
+    """Model folders in every registered folder, by name. If a name occurs twice, the first one counts."""
     found: dict[str, Path] = {}
-    for place in map(Path, folder_paths.get_folder_paths(FOLDER)):
-        folders = [place, *sorted(place.iterdir())] if place.is_dir() else []
+    for registered in map(Path, folder_paths.get_folder_paths(FOLDER)):
+        folders = [registered, *sorted(registered.iterdir())] if registered.is_dir() else []
         for folder in folders:
             if is_model(folder):
-                # Weights laid straight into the place, without a folder of their own, are the released ones.
-                found.setdefault(RELEASED if folder == place else folder.name, folder)
+                # Weights directly in a registered folder, without a folder of their own, are the released ones.
+                found.setdefault(RELEASED if folder == registered else folder.name, folder)
     return found
 
 
 def loras() -> dict[str, Path]:
-    """LoRA files in the folder ``loras`` of every registered place, by name; the first place wins."""
+    """LoRA files in ``loras`` of every registered folder, by name. If a name occurs twice, the first one counts."""
     found: dict[str, Path] = {}
-    for place in map(Path, folder_paths.get_folder_paths(FOLDER)):
-        for file in sorted((place / LORAS).glob("*.safetensors")):
+    for registered in map(Path, folder_paths.get_folder_paths(FOLDER)):
+        for file in sorted((registered / LORAS).glob("*.safetensors")):
             found.setdefault(file.name, file)
     return found
 
 
 def find_lora(name: str) -> str | Path | None:
-    """What `load_model` takes for the LoRA called ``name``."""
+    """The ``lora`` argument of `load_model` for the LoRA called ``name``."""
     if name in (AUTO, NONE):
         return AUTO if name == AUTO else None
     if (path := loras().get(name)) is None:
-        raise ModelError(f"there is no LoRA {name!r} any more; LoRAs are .safetensors files under models/gvm/loras")
+        raise ModelError(f"there is no LoRA {name!r} any more; choose another, or put its file into models/gvm/loras")
     return path
 
 
 def find_model(name: str) -> str | Path | None:
-    """Where the model called ``name`` lies; None if it does not."""
+    """The source of the model called ``name``, for `load_hosted`; None if it is not installed."""
     return DEMO if name == DEMO else installed().get(name)
 
 
 def obtain(name: str, allowed: bool, node_id: str | None) -> Path:
-    """Fetch the released weights into the first registered place, or say how to."""
+    """Download the released weights into the first registered folder, or raise an error that says how to get them."""
     target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / RELEASED
     if name != RELEASED:
-        raise ModelError(f"there is no model {name!r} any more; models are folders under {target.parent}")
+        raise ModelError(f"there is no model {name!r} any more; choose another, or put its folder into {target.parent}")
     if not allowed:
         raise ModelError(
-            f"the released GVM weights ({GVM.size / 1e9:.1f} GB) are not in {target}.\n\n{GVM.notice}\n\nTo fetch them, "
-            f"switch 'download' on in this node, or put unet/, vae/ and scheduler/ of {GVM.repo} there by hand."
+            f"the released GVM weights ({GVM.size / 1e9:.1f} GB) are not in {target}.\n\n{GVM.notice}\n\nTo get them, "
+            f"switch 'download' on in this node, or put unet/, vae/ and scheduler/ of {GVM.repo} there yourself."
         )
     bar = comfy.utils.ProgressBar(100, node_id=node_id)
 

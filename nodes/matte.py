@@ -16,20 +16,20 @@ from .sockets import GVMModel, schema, to_frames, to_mask
 
 DEFAULTS = MatteSettings()
 
-AS_SUITS = -1
+AUTO_REFINE = -1
 SUITED, OWN, CUSTOM = "as suits the model", "as the frames are", "custom"
 
 
 def resolution_inputs() -> list[Any]:
-    """The widgets that decide at what size the network sees the frames."""
+    """The widgets for the size at which the network sees the frames."""
     return [
         io.Combo.Input(
             "resolution",
             options=[SUITED, OWN, CUSTOM],
             default=SUITED,
             tooltip=(
-                "At what size the network sees the frames; the matte always comes back at their own size.\n"
-                "as suits the model: what it was trained for (gvm: 720 to 1024 px). Right for almost everything.\n"
+                "The size at which the network sees the frames. The matte always has the frames' own size.\n"
+                "as suits the model: the size it was trained for (gvm: 720 to 1024 px). Right for almost everything.\n"
                 "as the frames are: no scaling. More detail and much more memory.\ncustom: the two values below."
             ),
         ),
@@ -40,8 +40,8 @@ def resolution_inputs() -> list[Any]:
             max=8192,
             step=8,
             tooltip=(
-                "Only for resolution 'custom': the shorter side is scaled to this. Larger: finer hair, slower, more "
-                "memory.\nDefault 720, as released. Rule of thumb: not above the footage's own."
+                "Only for resolution 'custom': the shorter side is scaled to this size. Larger: finer hair, slower, "
+                "more memory.\nDefault 720, as released. Rule of thumb: not larger than the footage."
             ),
         ),
         io.Int.Input(
@@ -51,15 +51,15 @@ def resolution_inputs() -> list[Any]:
             max=8192,
             step=8,
             tooltip=(
-                "Only for resolution 'custom': then the longer side is limited to this, which bounds time and memory."
-                "\nDefault 1024, as released."
+                "Only for resolution 'custom': after that, the longer side is limited to this size. It limits time and "
+                "memory.\nDefault 1024, as released."
             ),
         ),
     ]
 
 
 def window_inputs(plan: WindowPlan = DEFAULTS.plan) -> list[Any]:
-    """The widgets that decide how windows tile the clip; ``plan`` holds their defaults."""
+    """The widgets for the windows that tile the clip. ``plan`` holds their defaults."""
     return [
         io.Int.Input(
             "window",
@@ -67,8 +67,8 @@ def window_inputs(plan: WindowPlan = DEFAULTS.plan) -> list[Any]:
             min=1,
             max=64,
             tooltip=(
-                "Frames the network sees at once. More: steadier and more memory. Part of the picture, never changed "
-                "behind your back.\nDefault 8, as released."
+                "Frames the network sees at once. More: steadier mattes, more memory. The matte depends on it, so it "
+                "is never changed automatically.\nDefault 8, as released."
             ),
         ),
         io.Int.Input(
@@ -77,8 +77,8 @@ def window_inputs(plan: WindowPlan = DEFAULTS.plan) -> list[Any]:
             min=0,
             max=63,
             tooltip=(
-                "Frames that neighbouring windows share and cross-fade. More: smoother joins, slower; must be smaller "
-                f"than the window.\nDefault {plan.overlap}. Rule of thumb: a quarter of the UNet's window, none for the decoder."
+                "Frames that neighbouring windows share and cross-fade. More: smoother joins, slower. Must be smaller "
+                f"than the window.\nDefault {plan.overlap}. Rule of thumb: a quarter of the window; 0 for the decoder."
             ),
         ),
     ]
@@ -92,8 +92,9 @@ def noise_inputs() -> list[Any]:
             options=["zeros", "gaussian"],
             default=DEFAULTS.noise,
             tooltip=(
-                "How a window starts. zeros: the released one-step mode. gaussian: experimental, from noise in several "
-                "steps; it needs diffusers, which ComfyUI does not bring.\nDefault zeros; leave it there for real work."
+                "What a window starts from. zeros: the released one-step mode. gaussian: experimental, from noise in "
+                "several steps. It needs diffusers, which ComfyUI does not install.\nDefault zeros: keep it for real "
+                "work."
             ),
         ),
         io.Int.Input(
@@ -102,8 +103,8 @@ def noise_inputs() -> list[Any]:
             min=1,
             max=50,
             tooltip=(
-                "Network calls per window: time grows with it.\nDefault 1, as released; more only makes sense with "
-                "gaussian noise, then 2 to 4."
+                "Network calls per window. Time grows with it.\nDefault 1, as released. More makes sense only with "
+                "gaussian noise: 2 to 4."
             ),
         ),
         io.Int.Input(
@@ -112,7 +113,7 @@ def noise_inputs() -> list[Any]:
             min=0,
             max=2**53,
             control_after_generate=False,
-            tooltip="Names the noise of the gaussian mode; no effect on zeros.\nDefault 0. Any value will do.",
+            tooltip="Selects the noise of the gaussian mode. No effect with zeros.\nDefault 0. Any value is fine.",
         ),
     ]
 
@@ -121,16 +122,16 @@ def refine_input() -> Any:
     """The widget of `MatteSettings.refine`."""
     return io.Int.Input(
         "refine",
-        default=AS_SUITS,
-        min=AS_SUITS,
+        default=AUTO_REFINE,
+        min=AUTO_REFINE,
         max=FARTHEST,
         optional=True,
         tooltip=(
-            "Bring edges to where the frames have them: how far around, in pixels of what the network saw, pixels are "
-            "looked at. Frames that were shrunk for the network get hair back that it never saw.\n"
-            "-1: what suits the model (gvm: 1 where frames are shrunk to four fifths or less). 0: leave the matte as "
-            "the network made it.\nDefault -1. Rule of thumb: raise it if edges are soft, to 4 at most; too much draws the background's "
-            "texture into the matte."
+            "Moves the matte's edges to the edges in the frames. The value is the radius to look at, in pixels at the "
+            "network's size. Hair that was lost when the frames were shrunk comes back.\n"
+            "-1: what suits the model (gvm: 1 where frames are shrunk to four fifths or less). 0: keep the matte as "
+            "the network made it.\nDefault -1. Rule of thumb: raise it if edges are soft, to 4 at most. Too much draws "
+            "the background's texture into the matte."
         ),
     )
 
@@ -144,9 +145,9 @@ def picture_settings(
     noise: Any = DEFAULTS.noise,
     steps: int = DEFAULTS.steps,
     seed: int = DEFAULTS.seed,
-    refine: int = AS_SUITS,
+    refine: int = AUTO_REFINE,
 ) -> MatteSettings:
-    """The settings that the widgets of these names stand for."""
+    """Turn the values of the widgets into settings."""
     sizes: dict[str, tuple[Any, Any]] = {
         SUITED: ("auto", "auto"), OWN: ("own", "own"), CUSTOM: (short_edge, max_edge)
     }  # fmt: skip
@@ -158,12 +159,12 @@ def picture_settings(
         noise=noise,
         steps=steps,
         seed=seed,
-        refine="auto" if refine == AS_SUITS else refine,
+        refine="auto" if refine == AUTO_REFINE else refine,
     )
 
 
 class GVMMatte(io.ComfyNode):
-    """Mattes for a batch of images."""
+    """Matte a batch of images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -172,9 +173,9 @@ class GVMMatte(io.ComfyNode):
             node_id="GVMMatte",
             display_name="GVM Matte",
             description=(
-                "Mattes the people (or animals) in a clip: no mask, no click. Takes the frames in order as one batch "
-                "and gives a soft MASK of the same size for each, 1 = subject, as Remove Background does (Load Image's "
-                "mask is the other way round)."
+                "Mattes the people (or animals) in a clip. It needs no mask and no click. It takes the frames in order "
+                "as one batch, and gives a soft MASK of the same size for each. 1 = subject, as in Remove Background. "
+                "(Load Image's mask is inverted.)"
             ),
             search_aliases=["video matting", "remove background video", "alpha matte", "rotoscope"],
             inputs=[
@@ -191,7 +192,7 @@ class GVMMatte(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: HostedModel, images: Tensor, **widgets: Any) -> io.NodeOutput:
-        """Widgets to settings, frames through the pipeline, alpha to a MASK."""
+        """Run the frames through the pipeline, and return alpha as a MASK."""
         frames = to_frames(images)
         host = ComfyHost(model, FrameBar(len(frames), cls.hidden.unique_id))
         clips = MattingPipeline(model.model, picture_settings(**widgets), host).stream(frames)

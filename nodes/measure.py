@@ -1,4 +1,4 @@
-"""Know how good a matte is: clips with exact mattes, and mattes held against a reference."""
+"""Measure mattes: draw clips with exact mattes, and compare mattes with a reference."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class GVMSyntheticClip(io.ComfyNode):
             node_id="GVMSyntheticClip",
             display_name="GVM Synthetic Clip",
             description=(
-                "Draws people with strand hair before a moving background, with the exact mask, foreground and "
-                "background. For testing a matte, a graph or a composite. The same seed always draws the same clip."
+                "Draws people, with single strands of hair, in front of a moving background. Gives the exact mask, "
+                "foreground and background. Use it to test a matte, a workflow or a composite."
             ),
             search_aliases=["test clip", "ground truth", "drawn people"],
             inputs=[
                 io.Int.Input(
                     "seed", default=1, min=0, max=2**31 - 1, control_after_generate=True,
-                    tooltip="Names the clip: the same seed always draws the same. Default 1. Any value will do.",
+                    tooltip="Selects the clip. The same seed always draws the same clip. Default 1. Any value is fine.",
                 ),
                 io.Combo.Input(
                     "tier", options=list(TIERS), default="medium",
                     tooltip=(
                         "How hard it is to matte. easy: one person, quiet background. medium (default): clutter, wind, "
-                        "now and then two people. hard: alike colours, shapes like people behind, fast motion."
+                        "sometimes two people. hard: similar colours, shapes like people behind, fast motion."
                     ),
                 ),
-                io.Int.Input("frames", default=24, min=1, max=4096, tooltip="Length. Default 24: one second."),
+                io.Int.Input("frames", default=24, min=1, max=4096, tooltip="How many frames. Default 24: one second."),
                 io.Int.Input("width", default=512, min=16, max=8192, step=8, tooltip="In pixels. Default 512."),
                 io.Int.Input("height", default=512, min=16, max=8192, step=8, tooltip="In pixels. Default 512."),
             ],
@@ -69,7 +69,7 @@ class GVMSyntheticClip(io.ComfyNode):
 
 
 class GVMCompareMattes(io.ComfyNode):
-    """Score a matte against a reference in the field's measures."""
+    """Score a matte against a reference with the standard measures."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -78,23 +78,23 @@ class GVMCompareMattes(io.ComfyNode):
             node_id="GVMCompareMattes",
             display_name="GVM Compare Mattes",
             description=(
-                "Measures how far a mask is from a reference: MAD, MSE, Grad, Conn and dtSSD, scaled as in published "
-                "tables, lower is better, with a plot of every frame."
+                "Measures the error of a mask against a reference: MAD, MSE, Grad, Conn and dtSSD, scaled as in "
+                "published tables. Lower is better. The plot shows every frame."
             ),
             search_aliases=["matting metrics", "MAD", "SAD", "dtSSD", "evaluate mask"],
             inputs=[
-                io.Mask.Input("mask", tooltip="The matte to judge, 1 = subject."),
+                io.Mask.Input("mask", tooltip="The matte to score, 1 = subject."),
                 io.Mask.Input(
                     "reference",
-                    tooltip="The truth, such as GVM Synthetic Clip's mask, or another matte to compare with.",
+                    tooltip="The true matte, such as GVM Synthetic Clip's mask, or another matte to compare with.",
                 ),
             ],
             outputs=[
                 io.Float.Output(display_name="MAD", tooltip="Mean absolute difference x 1000. Under 10 is good."),
-                io.Float.Output(display_name="MSE", tooltip="Mean squared difference x 1000: large errors weigh more."),
-                io.Float.Output(display_name="Grad", tooltip="Error of edges / 1000; grows with the number of pixels."),
+                io.Float.Output(display_name="MSE", tooltip="Mean squared difference x 1000. Large errors count more."),
+                io.Float.Output(display_name="Grad", tooltip="Error at edges / 1000. Grows with the number of pixels."),
                 io.Float.Output(
-                    display_name="Conn", tooltip="Error of what hangs together / 1000; grows with pixels, too."
+                    display_name="Conn", tooltip="Error of connected regions / 1000. Grows with the number of pixels."
                 ),
                 io.Float.Output(
                     display_name="dtSSD", tooltip="Error of change over time x 100: flicker. Under 2 is good."
@@ -105,12 +105,12 @@ class GVMCompareMattes(io.ComfyNode):
 
     @classmethod
     def execute(cls, mask: Tensor, reference: Tensor) -> io.NodeOutput:
-        """Score frame by frame; a matte of another size is scaled to the reference's."""
+        """Score frame by frame. A matte of another size is scaled to the reference's size."""
         alpha, truth = to_alpha(mask), to_alpha(reference)
         if len(truth) == 1:
             truth = truth.expand(len(alpha), -1, -1, -1)
         if len(alpha) != len(truth):
-            raise InputError(f"there are {len(alpha)} masks but {len(truth)} references; give 1 reference or as many")
+            raise InputError(f"there are {len(alpha)} masks but {len(truth)} references; give 1, or one for each mask")
         scorer, bar = MatteScorer(), comfy.utils.ProgressBar(len(alpha))
         size = (truth.shape[2], truth.shape[3])
         for frame, wanted in zip(alpha.split(1), truth.split(1), strict=True):

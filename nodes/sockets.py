@@ -1,4 +1,4 @@
-"""Socket types, and ComfyUI's layouts turned into the core's: the only place that knows ``[B, H, W, C]``."""
+"""Socket types, and conversion of ComfyUI's tensor layouts to the core's."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ CATEGORY = "GVM"
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents of a clip and the way back to its size: what travels between the three stage nodes.
+    """Latents of a clip, as the three stage nodes pass them on.
 
     Attributes:
         clip: ``[T, 4, h, w]``.
-        fit: How the frames were scaled and padded.
-        plan: The windows in which they were denoised, once they were.
+        fit: How the frames were scaled and padded, to undo it after decoding.
+        plan: The windows in which the latents were denoised. Not used before denoising.
     """
 
     clip: Clip
@@ -39,7 +39,7 @@ class Latents:
 
 
 def schema(**fields: Any) -> io.Schema:
-    """A node schema in category GVM, without the fields that this ComfyUI is too old to know."""
+    """A node schema in category GVM, without the fields that an old ComfyUI does not know."""
     known = {field.name for field in dataclasses.fields(io.Schema)}
     return io.Schema(category=CATEGORY, **{name: value for name, value in fields.items() if name in known})
 
@@ -61,5 +61,5 @@ def to_mask(alpha: Tensor) -> Tensor:
 def to_alpha(mask: Tensor) -> Tensor:
     """MASK ``[B, H, W]`` or ``[H, W]`` to alpha ``[T, 1, H, W]``."""
     if mask.ndim not in (2, 3):
-        raise InputError(f"a MASK is [B, H, W]; this one is {list(mask.shape)}")
+        raise InputError(f"a MASK must be [B, H, W] or [H, W], got {list(mask.shape)}")
     return mask.reshape(-1, 1, *mask.shape[-2:]).to(torch.float32)

@@ -1,4 +1,4 @@
-"""The three stages of the method as nodes of their own, for those who want to look at or change what lies between."""
+"""The three stages of the method as separate nodes, to look at or change the latents between them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..gvm_core.frames import Clip
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
 from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.windows import WindowPlan
-from .matte import AS_SUITS, DEFAULTS, noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
+from .matte import AUTO_REFINE, DEFAULTS, noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
 from .sockets import GVMAlphaLatents, GVMLatents, GVMModel, Latents, schema, to_frames, to_mask
 
 
 def collected(clips: Iterable[Clip], bar: FrameBar | None = None) -> Clip:
-    """Gapless clips as one, since a socket demands the whole; ``bar`` is told of each as it comes."""
+    """Join gapless clips into one, since a socket needs the whole clip. ``bar`` moves with every clip."""
     parts = []
     for clip in clips:
         parts.append(clip)
@@ -30,7 +30,7 @@ def collected(clips: Iterable[Clip], bar: FrameBar | None = None) -> Clip:
 
 
 class GVMEncode(io.ComfyNode):
-    """Frames to image latents."""
+    """Encode frames to image latents."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -38,7 +38,7 @@ class GVMEncode(io.ComfyNode):
         return schema(
             node_id="GVMEncode",
             display_name="GVM Encode",
-            description="First of three stages: scales and pads the frames and encodes each to latents.",
+            description="First of three stages: scales and pads the frames, and encodes each frame to latents.",
             inputs=[
                 GVMModel.Input("model", tooltip="From Load GVM Model."),
                 io.Image.Input("images", tooltip="The frames of one clip, in order."),
@@ -50,7 +50,7 @@ class GVMEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: HostedModel, images: Tensor, **widgets: Any) -> io.NodeOutput:
-        """Fit and encode."""
+        """Scale, pad and encode."""
         settings = picture_settings(**widgets)
         bar = FrameBar(len(images), cls.hidden.unique_id)
         pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
@@ -59,7 +59,7 @@ class GVMEncode(io.ComfyNode):
 
 
 class GVMDenoise(io.ComfyNode):
-    """Image latents to alpha latents."""
+    """Turn image latents into alpha latents."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -67,7 +67,7 @@ class GVMDenoise(io.ComfyNode):
         return schema(
             node_id="GVMDenoise",
             display_name="GVM Denoise",
-            description="Second of three stages: the video network, window by window, cross-faded.",
+            description="Second of three stages: runs the video network window by window, and cross-fades the windows.",
             inputs=[
                 GVMModel.Input("model", tooltip="The model that encoded the latents."),
                 GVMLatents.Input("latents", tooltip="From GVM Encode."),
@@ -80,7 +80,7 @@ class GVMDenoise(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: HostedModel, latents: Latents, **widgets: Any) -> io.NodeOutput:
-        """Denoise and join."""
+        """Denoise in windows, and join them."""
         settings = picture_settings(**widgets)
         bar = FrameBar(len(latents.clip), cls.hidden.unique_id)
         pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
@@ -88,7 +88,7 @@ class GVMDenoise(io.ComfyNode):
 
 
 class GVMDecode(io.ComfyNode):
-    """Alpha latents to a MASK."""
+    """Decode alpha latents to a MASK."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -104,7 +104,7 @@ class GVMDecode(io.ComfyNode):
                 io.Image.Input(
                     "images",
                     optional=True,
-                    tooltip="The frames that were encoded. With them, edges are refined as on GVM Matte.",
+                    tooltip="The frames that were encoded. If connected, edges are refined as in GVM Matte.",
                 ),
                 refine_input(),
             ],
@@ -120,9 +120,9 @@ class GVMDecode(io.ComfyNode):
         window: int,
         overlap: int,
         images: Tensor | None = None,
-        refine: int = AS_SUITS,
+        refine: int = AUTO_REFINE,
     ) -> io.NodeOutput:
-        """Decode, refine by the frames if they are given, clamp."""
+        """Decode, refine with the frames if they are given, and clamp."""
         settings = replace(
             picture_settings(refine=0 if images is None else refine),
             plan=alpha_latents.plan,
@@ -130,8 +130,8 @@ class GVMDecode(io.ComfyNode):
         )
         if images is not None and images.shape[:3] != (len(alpha_latents.clip), *alpha_latents.fit.source):
             raise InputError(
-                f"images holds {list(images.shape[:3])} (frames, height, width), the latents were made of "
-                f"{[len(alpha_latents.clip), *alpha_latents.fit.source]}: connect the frames that were encoded"
+                f"images holds {list(images.shape[:3])} (frames, height, width), but the latents were made "
+                f"from {[len(alpha_latents.clip), *alpha_latents.fit.source]}; connect the frames that were encoded"
             )
         host = ComfyHost(model, FrameBar(len(alpha_latents.clip), cls.hidden.unique_id))
         pipeline = MattingPipeline(model.model, settings, host)

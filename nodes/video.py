@@ -1,4 +1,4 @@
-"""Matte a video from file to files: frames are read, matted and written one window at a time, and nothing holds the clip."""
+"""Matte a video file into files. Frames are read, matted and written one window at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LONGEST = 2**31 - 1
 
 
 class GVMMatteVideo(io.ComfyNode):
-    """Matte a video from file to files."""
+    """Matte a video file into files."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -44,28 +44,29 @@ class GVMMatteVideo(io.ComfyNode):
             node_id="GVMMatteVideo",
             display_name="GVM Matte Video",
             description=(
-                "Mattes a video of any length into files in the output folder, in memory that does not grow with it. The "
-                "sound comes along. Stop it whenever you like: queued again, it goes on where it was."
+                "Mattes a video of any length and writes files to the output folder. Memory does not grow with the "
+                "length. The audio is kept. You can stop it at any time. Queue it again to resume."
             ),
             search_aliases=["video matting", "long video", "remove background video", "alpha matte", "rotoscope"],
             is_output_node=True,
             inputs=[
                 GVMModel.Input("model", tooltip="From Load GVM Model."),
-                io.Video.Input(
-                    "video", tooltip="From Load Video, straight: nothing in between needs to hold its frames."
-                ),
+                io.Video.Input("video", tooltip="Directly from Load Video, so that no node holds all frames."),
                 io.String.Input(
                     "filename_prefix",
                     default="video/matte",
-                    tooltip="Name in the output folder; a number is added. Default video/matte. Takes %year% %month% %day% and the like.",
+                    tooltip=(
+                        "Name in the output folder. A number is added. Default video/matte. It may contain %year%, "
+                        "%month%, %day% and so on."
+                    ),
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
                     default=PRORES,
                     tooltip=(
-                        "What the matte is written as.\nProRes 4444: for editors and compositors, 10 bits (default).\n"
-                        "lossless: FFV1, 16 bits of grey, large.\nH.264: small, 8 bits, plays anywhere.\n"
+                        "File format of the matte.\nProRes 4444: for editors and compositors, 10 bits (default).\n"
+                        "lossless: FFV1, 16-bit grey, large.\nH.264: small, 8 bits, plays anywhere.\n"
                         "16-bit PNGs: a folder of pictures, named by frame."
                     ),
                 ),
@@ -75,7 +76,7 @@ class GVMMatteVideo(io.ComfyNode):
                     label_on="over a checkerboard",
                     label_off="none",
                     tooltip=(
-                        "Also write the subject over a checkerboard, as .mp4, and show it on this node. Default on; off "
+                        "Also write the subject over a checkerboard as .mp4, and show it on this node. Default on. Off "
                         "saves a little time."
                     ),
                 ),
@@ -84,14 +85,14 @@ class GVMMatteVideo(io.ComfyNode):
                     default=0,
                     min=0,
                     max=LONGEST,
-                    tooltip="Where to begin, counted from 0 in the video as it arrives. Default 0.",
+                    tooltip="The first frame to matte, counted from 0 in the connected video. Default 0.",
                 ),
                 io.Int.Input(
                     "last_frame",
                     default=TO_THE_END,
                     min=TO_THE_END,
                     max=LONGEST,
-                    tooltip="The last frame to matte, itself included. Default -1: to the end.",
+                    tooltip="The last frame to matte (included). Default -1: to the end.",
                 ),
                 io.Int.Input(
                     "handles",
@@ -99,8 +100,8 @@ class GVMMatteVideo(io.ComfyNode):
                     min=0,
                     max=1000,
                     tooltip=(
-                        "So many frames more on either side, for cutting room, as far as there are any. Default 0; "
-                        "editors like 8 to 24."
+                        "Extra frames before and after the range, for editing, as far as the video has them. "
+                        "Default 0. Editors like 8 to 24."
                     ),
                 ),
                 *window_inputs(),
@@ -110,12 +111,10 @@ class GVMMatteVideo(io.ComfyNode):
             ],
             outputs=[
                 io.Video.Output(
-                    display_name="matte", tooltip="The matte as a video. PNGs are none: nothing goes on then."
+                    display_name="matte", tooltip="The matte as a video. With PNGs, nodes connected here do not run."
                 ),
-                io.String.Output(display_name="path", tooltip="Where the matte is: a file, or a folder of PNGs."),
-                io.Video.Output(
-                    display_name="preview", tooltip="The subject over a checkerboard, if it was asked for."
-                ),
+                io.String.Output(display_name="path", tooltip="Path of the matte: a file, or a folder of PNGs."),
+                io.Video.Output(display_name="preview", tooltip="The subject over a checkerboard, if preview is on."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -133,14 +132,14 @@ class GVMMatteVideo(io.ComfyNode):
         handles: int,
         **widgets: Any,
     ) -> io.NodeOutput:
-        """Widgets to a shot and settings, the shot to files, their names to sockets."""
+        """Matte the video into files, and return the files."""
         pipeline = MattingPipeline(model.model, picture_settings(**widgets), ComfyHost(model))
         wanted = (first_frame, None if last_frame == TO_THE_END else last_frame)
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), *video.get_dimensions()
         )
-        with as_file(video) as (source, there):
-            first, last = with_handles(wanted, handles, there)
+        with as_file(video) as (source, available):
+            first, last = with_handles(wanted, handles, available)
             shot = named(Path(folder) / f"{name}_{number:05}_{FORMATS[format]}", source, preview, (first, last))
             shot = named(adopt(shot, pipeline), source, preview, (first, last))
             with open_frames(source, first, last) as frames:
@@ -158,17 +157,17 @@ class GVMMatteVideo(io.ComfyNode):
 
 
 def named(matte: Path, source: Path, preview: bool, frames: tuple[int, int | None]) -> Shot:
-    """The shot whose matte is called ``matte``, ``NAME_NUMBER_.SUFFIX``, and its preview after it."""
+    """The shot with the matte ``NAME_NUMBER_.SUFFIX`` and the preview ``NAME_NUMBER_preview.mp4``."""
     number = matte.name.removesuffix(matte.suffix if matte.suffix in FORMATS.values() else "")
     return Shot(source, matte, matte.with_name(f"{number}preview.mp4") if preview else None, *frames)
 
 
 class Telling:
-    """Tells the user how far a shot is: bar, matte, and time left on the node.
+    """Shows the progress of a shot on the node: bar, last matte and time left.
 
     Args:
-        frames: How many there will be, if known.
-        node_id: The node.
+        frames: Number of frames of the shot, if known.
+        node_id: Id of the node.
     """
 
     def __init__(self, frames: int | None, node_id: str | None) -> None:
@@ -177,7 +176,7 @@ class Telling:
         self.bar = FrameBar(frames or 1, node_id)
 
     def __call__(self, frames: int, alpha: Clip | None = None, *, resumed: bool = False) -> None:
-        """Frames are finished: now, with their alpha, or by an earlier run."""
+        """Count ``frames`` finished frames: of this run, with their alpha, or of an earlier run if ``resumed``."""
         self.progress.count(frames, before=resumed)
         self.bar.move(frames, alpha)
         server = getattr(PromptServer, "instance", None)
@@ -187,9 +186,9 @@ class Telling:
 
 @contextmanager
 def as_file(video: Any) -> Iterator[tuple[Path, tuple[int, int | None]]]:
-    """The file behind a VIDEO, and the first and last of its frames that the VIDEO has.
+    """Yield the file of a VIDEO, and the first and last frame of the file that the VIDEO contains.
 
-    A VIDEO that has no file is written to one in ComfyUI's temporary folder, without loss, and that one is deleted.
+    A VIDEO without a file is written to ComfyUI's temporary folder, without loss. That temporary file is then deleted.
     """
     content = video.get_stream_source() if is_file(video) else None
     begin, length = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0, 0)
@@ -206,9 +205,9 @@ def as_file(video: Any) -> Iterator[tuple[Path, tuple[int, int | None]]]:
         sound, rate = (None, 0) if parts.audio is None else (parts.audio["waveform"][0], parts.audio["sample_rate"])
         spool(path, parts.images[..., :3].movedim(-1, 1), Fraction(parts.frame_rate), sound, rate)
     else:
-        path = folder / f"gvm_{digest(content.getbuffer())}.mkv"  # whatever it holds: readers look at the content
+        path = folder / f"gvm_{digest(content.getbuffer())}.mkv"  # any container: readers look at the content
         path.write_bytes(content.getbuffer())
-    os.utime(path, (0, 0))  # a run is known by its input's name, size and date: the same clip is the same input
+    os.utime(path, (0, 0))  # a run is identified by its input's name, size and date: the same clip needs the same date
     try:
         yield path, range_of(path, begin, length) if content is not None else (0, None)
     finally:
@@ -217,9 +216,9 @@ def as_file(video: Any) -> Iterator[tuple[Path, tuple[int, int | None]]]:
 
 
 def is_file(video: Any) -> bool:
-    """Whether the file of a VIDEO has its frames, and can be read in its place.
+    """Whether the frames of a VIDEO can be read from its file.
 
-    Releases before 0.23 do not say where a VIDEO was trimmed: there one that is shorter than its file is no file.
+    ComfyUI before 0.23 does not say where a VIDEO was trimmed. There, a VIDEO shorter than its file gives False.
     """
     if not isinstance(video, InputImpl.VideoFromFile):
         return False
@@ -229,12 +228,12 @@ def is_file(video: Any) -> bool:
 
 
 def range_of(path: Path, begin: float, length: float) -> tuple[int, int | None]:
-    """The first and last frame of a trimmed file; all of them where nothing was trimmed."""
+    """The first and last frame of a trimmed file; the whole file if nothing was trimmed."""
     return frames_between(path, begin, begin + length if length else None) if begin or length else (0, None)
 
 
 def digest(*contents: Any) -> str:
-    """Names bytes."""
+    """The first 16 hexadecimal digits of the SHA-256 of ``contents``."""
     made = hashlib.sha256()
     for content in contents:
         made.update(content)

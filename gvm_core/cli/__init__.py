@@ -1,4 +1,7 @@
-"""The command line, ``gvm COMMAND`` or ``python -m gvm_core COMMAND``: a module for each command. Only it prints."""
+"""The command line ``gvm COMMAND`` or ``python -m gvm_core COMMAND``, with a module for each command.
+
+Only this package prints.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ COMMANDS = {
     "label": label,
     "train": train,
 }
-"""Each has ``HELP``, ``add_options`` for its parser, and ``run`` for what was given."""
+"""Each module has ``HELP``, ``add_options`` for its parser, and ``run`` for the parsed options."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it worked, 1 with a sentence when it did not, 130 when the user stopped it."""
+    """Run one command. Returns 0 if it worked, 1 after an error message, 130 if the user stopped it."""
     logging.basicConfig(format="%(message)s")
-    logging.getLogger(__name__.rpartition(".")[0]).setLevel(logging.INFO)  # of others only what is wrong
+    logging.getLogger(__name__.rpartition(".")[0]).setLevel(logging.INFO)  # other packages log only warnings
     options = parser().parse_args(arguments)
     try:
         options.run(options)
@@ -32,13 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; no half file was left under a final name", file=sys.stderr)
+        print("\nstopped; no file with a final name is incomplete", file=sys.stderr)
         return 130
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """Every command and option."""
+    """The parser of all commands and options."""
     top = argparse.ArgumentParser(prog="gvm", description="Generative Video Matting")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():

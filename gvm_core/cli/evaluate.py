@@ -20,36 +20,36 @@ HELP = "score models and baselines against the truth"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """On which cases, which models and baselines, and where the results go."""
+    """Options for the cases, the models and baselines, and the results."""
     kinds = command.add_subparsers(required=True, metavar="WHAT")
     synthetic = kinds.add_parser("synthetic", help="on clips drawn from seeds that no training saw")
     synthetic.set_defaults(cases=drawn_cases)
     synthetic.add_argument(
-        "--tier", action="append", help="easy, medium or hard; again for more (default: easy, medium)"
+        "--tier", action="append", help="easy, medium or hard; repeat for more (default: easy, medium)"
     )
     synthetic.add_argument("--clips", type=int, default=16, help="clips of each tier")
-    synthetic.add_argument("--seed", type=int, default=0, help="names the set of clips")
+    synthetic.add_argument("--seed", type=int, default=0, help="seed of the set of clips")
     synthetic.add_argument("--size", type=int, default=128, help="edge of the clips in pixels")
     synthetic.add_argument("--frames", type=int, default=16, help="frames of each clip")
     folder = kinds.add_parser("folder", help="on folders of frames with folders of mattes beside them")
     folder.set_defaults(cases=found_cases)
-    folder.add_argument("root", type=Path, help="VideoMatte240K's test sets, V-HIM60, P3M-500, AM-2K, or the like")
-    folder.add_argument("--names", nargs=2, metavar=("FRAMES", "MATTES"), help="names of the two folders, if others")
-    folder.add_argument("--frames", type=int, help="take at most this many frames of a clip")
-    people = kinds.add_parser("people", help="on real people: as they are, in motion before other places, and nobody")
+    folder.add_argument("root", type=Path, help="VideoMatte240K's test sets, V-HIM60, P3M-500, AM-2K, or similar")
+    folder.add_argument("--names", nargs=2, metavar=("FRAMES", "MATTES"), help="folder names, if not the usual ones")
+    folder.add_argument("--frames", type=int, help="use at most this many frames of a clip")
+    people = kinds.add_parser("people", help="on real people, unchanged and composed, and on views without people")
     people.set_defaults(cases=real_cases)
     people.add_argument("subjects", type=Path, nargs="+", help="folders of people with mattes that no training saw")
     people.add_argument(
-        "--backgrounds", type=Path, action="append", required=True, help="panoramas or pictures without people; again"
+        "--backgrounds", type=Path, action="append", required=True, help="panoramas or pictures without people (repeat)"
     )
-    people.add_argument("--clips", type=int, default=24, help="clips in motion")
-    people.add_argument("--views", type=int, default=60, help="views of the places alone")
-    people.add_argument("--seed", type=int, default=0, help="names the set of clips and views")
-    people.add_argument("--size", type=int, default=256, help="their edge in pixels")
+    people.add_argument("--clips", type=int, default=24, help="clips of people in motion")
+    people.add_argument("--views", type=int, default=60, help="views of backgrounds without people")
+    people.add_argument("--seed", type=int, default=0, help="seed of the set of clips and views")
+    people.add_argument("--size", type=int, default=256, help="edge of the clips and views in pixels")
     people.add_argument("--frames", type=int, default=16, help="frames of each clip")
     for each in (synthetic, folder, people):
         each.add_argument(
-            "--model", action="append", default=[], help="demo, gvm or a folder; @1 after it: frame by frame"
+            "--model", action="append", default=[], help="demo, gvm or a folder; add @1 to matte frame by frame"
         )
         each.add_argument("--baseline", action="append", default=[], help="background, walker or blurred-mask")
         each.add_argument(
@@ -57,29 +57,29 @@ def add_options(command: argparse.ArgumentParser) -> None:
             action="append",
             default=[],
             metavar="NAME=FOLDER",
-            help="mattes made elsewhere: of each case a folder, video or picture of its name",
+            help="mattes made by other programs: a folder, video or picture with the name of each case",
         )
-        each.add_argument("--export", type=Path, help="write all frames and truths here, for others to matte, and stop")
-        each.add_argument("--json", type=Path, help="keep every result here; run again to go on from it")
-        each.add_argument("--plot", type=Path, help="draw the means here (needs Matplotlib)")
+        each.add_argument("--export", type=Path, help="only write all frames and truths here, for other programs")
+        each.add_argument("--json", type=Path, help="store every result in this file; run again to resume")
+        each.add_argument("--plot", type=Path, help="draw the means to this file (needs Matplotlib)")
         add_picture_options(each)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Score, print the table, keep the results."""
+    """Score, print the table and store the results."""
     from ..evaluation.cases import export
     from ..evaluation.contestants import BASELINES, digest_of, fingerprint, model_contestant, results_contestant
     from ..evaluation.report import evaluate, plot, table
 
     if unknown := [name for name in options.baseline if name not in BASELINES]:
-        raise InputError(f"there is no baseline {unknown[0]!r}; there are {', '.join(BASELINES)}")
+        raise InputError(f"there is no baseline {unknown[0]!r}; the baselines are {', '.join(BASELINES)}")
     results = dict(split_result(each) for each in options.result)
     models = options.model or ([] if options.baseline or results else ["demo"])
     cases, what = options.cases(options)
     if options.export:
         for case in cases:
             export(case, options.export)
-        print(f"{len(cases)} cases in {options.export}, frames in com, truths in pha; --result takes mattes of them")
+        print(f"{len(cases)} cases in {options.export}, frames in com, truths in pha; --result scores mattes of them")
         return
     device, dtype = place(options)
     settings = picture_settings(options)
@@ -98,15 +98,15 @@ def run(options: argparse.Namespace) -> None:
 
 
 def split_result(given: str) -> tuple[str, Path]:
-    """``NAME=FOLDER`` in two."""
+    """Split ``NAME=FOLDER``."""
     name, found, folder = given.partition("=")
     if not found or not Path(folder).is_dir():
-        raise InputError(f"--result takes NAME=FOLDER, with a folder that is there; got {given!r}")
+        raise InputError(f"--result takes NAME=FOLDER with a folder that exists, got {given!r}")
     return name, Path(folder)
 
 
 def drawn_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
-    """The synthetic benchmark, and what it depends on."""
+    """The cases of the synthetic benchmark, and the settings that they depend on."""
     from ..evaluation.cases import synthetic_cases
 
     tiers = tuple(options.tier or ("easy", "medium"))
@@ -116,7 +116,7 @@ def drawn_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, obje
 
 
 def found_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
-    """The cases in a folder, and what they depend on."""
+    """The cases in a folder, and the settings that they depend on."""
     from ..evaluation.cases import folder_cases
 
     cases = folder_cases(options.root, options.frames, tuple(options.names) if options.names else None)
@@ -124,7 +124,7 @@ def found_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, obje
 
 
 def real_cases(options: argparse.Namespace) -> tuple[list[Case], dict[str, object]]:
-    """The benchmark on people, and what it depends on."""
+    """The cases of the benchmark on people, and the settings that they depend on."""
     from ..evaluation.cases import people_cases
 
     numbers = {name: getattr(options, name) for name in ("clips", "views", "seed", "size", "frames")}

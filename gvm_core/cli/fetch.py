@@ -10,25 +10,25 @@ from ..errors import InputError
 from ..models.weights import released_folder
 from ..progress import Progress
 
-HELP = "fetch the released GVM weights (6.5 GB)"
+HELP = "download the released GVM weights (6.5 GB)"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Where to, and whether to ask."""
+    """Options for the folder, and for agreeing in advance."""
     command.add_argument("--to", type=Path, default=released_folder(), help="model folder (default: %(default)s)")
     command.add_argument("--yes", action="store_true", help="do not ask; you have read the licence notice")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Show size and licence, ask, download."""
+    """Show size and licence, ask the user, and download."""
     from ..models.download import GVM, fetch_release
 
     print(f"{GVM.repo}: about {GVM.size / 1e9:.1f} GB, to {options.to}\n\n{GVM.notice}\n")
     if not options.yes:
         if not sys.stdin.isatty():
-            raise InputError("nobody is here to agree; run it again with --yes once you have read the notice above")
-        if input("Fetch them? [y/N] ").strip().lower() not in ("y", "yes"):
-            print("nothing was fetched")
+            raise InputError("there is no terminal to ask on; read the notice above, then run it again with --yes")
+        if input("Download them? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was downloaded")
             return
     with Progress(None, "bytes") as progress:
         fetch_release(GVM, options.to, progress.reach)

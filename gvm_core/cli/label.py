@@ -1,4 +1,4 @@
-"""``gvm label``: make training clips of real footage and rough masks."""
+"""``gvm label``: make training clips from real footage and rough masks."""
 
 from __future__ import annotations
 
@@ -13,28 +13,26 @@ from ..models.weights import load_model
 from ..progress import Progress
 from .options import add_picture_options, picture_settings, place
 
-HELP = "make training clips of real footage and rough masks"
+HELP = "make training clips from real footage and rough masks"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Which clips, whose masks, and what to believe of them."""
+    """Options for the clips, the masks, and which parts of the masks are reliable."""
     command.add_argument("input", type=Path, nargs="+", help="videos, or folders of pictures")
-    command.add_argument("output", type=Path, help="gets a folder for each steady stretch: com/ pha/ conf/")
+    command.add_argument("output", type=Path, help="folder for the clips: one folder each, with com/ pha/ conf/")
     command.add_argument(
-        "--masks", type=Path, help="folder with a mask video or folder of each clip's name; or use --model"
+        "--masks", type=Path, help="folder with a mask video or mask folder named like each clip; or use --model"
     )
+    command.add_argument("--model", default="gvm", help="model that makes masks if none are given: gvm, demo, folder")
     command.add_argument(
-        "--model", default="gvm", help="the model that labels where there are no masks: gvm, demo, folder"
+        "--edge", type=float, default=0.01, help="width of the unreliable band at edges, as a share of the shorter side"
     )
-    command.add_argument(
-        "--edge", type=float, default=0.01, help="doubtful band about edges, share of the shorter side"
-    )
-    command.add_argument("--least", type=int, default=8, help="frames a stretch must have")
+    command.add_argument("--least", type=int, default=8, help="smallest number of frames in a clip")
     add_picture_options(command)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Label clip after clip and write what can be believed."""
+    """Label each clip and write the parts with reliable labels."""
     from ..datasets.pairs import media_named
     from ..datasets.pseudo_labels import Doubt, label_frames, model_labeller, write_labels
     from ..media import open_frames
@@ -42,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     doubt, wanted = Doubt(edge=options.edge, least=options.least), options.input
     names = [path.stem for path in wanted]
     if len(set(names)) < len(names):
-        raise InputError("two clips have the same name; rename one, or their labels would be mixed")
+        raise InputError("two clips have the same name; rename one, so that their labels are not mixed")
     masks = [media_named(options.masks, path.stem) for path in wanted] if options.masks else []
     labeller = None
     if not masks:
@@ -60,4 +58,4 @@ def run(options: argparse.Namespace) -> None:
             for _ in write_labels(options.output, path.stem, label_frames(frames, given, doubt), doubt.least):
                 progress.count(1)
     kept = [path for path in options.output.glob("*") if path.name[0] != "."] if options.output.is_dir() else []
-    print(f"{len(kept)} clips in {options.output}; train --clips reads them", file=sys.stderr)
+    print(f"{len(kept)} clips in {options.output}; gvm train --clips reads them", file=sys.stderr)

@@ -23,7 +23,7 @@ HELP = "matte a video, a picture or a folder of pictures"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """What to matte, with which model, and where to write it."""
+    """Options for the input, the model, the settings and the output."""
     command.add_argument("input", type=Path, help="a video, a picture, or a folder of numbered pictures")
     command.add_argument("output", type=Path, help=".mp4, .mov or .mkv (lossless), a folder for 16-bit PNGs, or .png")
     command.add_argument("--model", default="demo", help="demo (default), gvm, or a model folder")
@@ -35,20 +35,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--steps", type=int, default=DEFAULTS.steps)
     command.add_argument("--seed", type=int, default=DEFAULTS.seed, help="for gaussian noise")
-    command.add_argument("--low", type=float, default=DEFAULTS.low, help="alpha at or below becomes 0")
-    command.add_argument("--high", type=float, default=DEFAULTS.high, help="alpha at or above becomes 1")
-    command.add_argument("--frames", type=frame_range, default=(0, None), metavar="A-B", help="only these, from 0")
-    command.add_argument("--handles", type=int, default=0, help="so many frames more on either side of --frames")
+    command.add_argument("--low", type=float, default=DEFAULTS.low, help="alpha at or below this becomes 0")
+    command.add_argument("--high", type=float, default=DEFAULTS.high, help="alpha at or above this becomes 1")
+    command.add_argument("--frames", type=frame_range, default=(0, None), metavar="A-B", help="frames to matte, from 0")
+    command.add_argument("--handles", type=int, default=0, help="extra frames before and after --frames")
     command.add_argument("--preview", type=Path, help="also write the subject over a checkerboard (.mp4, .mov, .png)")
-    command.add_argument("--compile", action="store_true", help="compile the networks first: minutes, then faster")
+    command.add_argument("--compile", action="store_true", help="compile the networks: takes minutes, then runs faster")
     command.add_argument("--ray", action="store_true", help="share the work among the workers of a Ray cluster")
-    command.add_argument("--workers", type=int, help="how many, with --ray (default: one a card)")
-    command.add_argument("--threads", type=int, help="CPU threads to use, of each worker with --ray")
-    command.add_argument("--overwrite", action="store_true", help="replace what is there")
+    command.add_argument("--workers", type=int, help="number of workers with --ray (default: one for each card)")
+    command.add_argument("--threads", type=int, help="number of CPU threads; with --ray, of each worker")
+    command.add_argument("--overwrite", action="store_true", help="replace existing output")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Read, matte and write, one window at a time, or go on where an earlier run was stopped."""
+    """Read, matte and write one window at a time, or resume a run that was stopped."""
     from ..media import open_frames
     from ..runs.cluster import matte_shot_with_ray
     from ..runs.matte import matte_shot
@@ -75,16 +75,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def chosen_shot(options: argparse.Namespace) -> Shot:
-    """Which frames of which file, and where their mattes go."""
+    """The frames to matte and the output files."""
     from ..runs.shot import Shot, with_handles
 
     if options.workers is not None and not options.ray:
-        raise InputError("--workers says how many share the work with --ray; add that, or leave it out")
+        raise InputError("--workers is the number of workers with --ray; add --ray, or leave --workers out")
     return Shot(options.input, options.output, options.preview, *with_handles(options.frames, options.handles))
 
 
 def chosen_recipe(options: argparse.Namespace) -> Recipe:
-    """The model, and everything that decides what it makes of a frame."""
+    """The model and all settings that decide its mattes."""
     from ..runs.cluster import Recipe
 
     return Recipe(
@@ -102,7 +102,7 @@ def chosen_recipe(options: argparse.Namespace) -> Recipe:
 
 
 def frame_range(text: str) -> tuple[int, int | None]:
-    """``A-B``, ``A-`` or ``A`` as first and last frame.
+    """First and last frame of ``A-B``, ``A-`` or ``A``; the last is None for ``A-``.
 
     Example:
         >>> frame_range("100-199"), frame_range("100-"), frame_range("7")

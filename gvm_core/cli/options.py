@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for."""
+"""Options that several commands share, and their values."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 
 
 def add_picture_options(command: argparse.ArgumentParser) -> None:
-    """What several commands let the user choose about the network's work."""
+    """Options for windows, sizes, refining, device and precision."""
     command.add_argument("--window", type=int, default=DEFAULTS.plan.length, help="frames the network sees at once")
-    command.add_argument("--overlap", type=int, default=DEFAULTS.plan.overlap, help="frames neighbouring windows share")
+    command.add_argument("--overlap", type=int, default=DEFAULTS.plan.overlap, help="frames that two windows share")
     command.add_argument(
         "--short-edge",
         type=edge,
         default=DEFAULTS.short_edge,
-        help="scale the shorter side to this many pixels; 'own' keeps it, 'auto' takes what suits the model (default)",
+        help="scale the shorter side to this many pixels; 'own' keeps its size, 'auto' (default) suits the model",
     )
     command.add_argument(
         "--max-edge",
         type=edge,
         default=DEFAULTS.max_edge,
-        help="then limit the longer side to this; 'own' for no limit, 'auto' for the model's (default)",
+        help="then limit the longer side to this; 'own' sets no limit, 'auto' (default) takes the model's limit",
     )
     command.add_argument(
         "--refine",
         type=radius,
         default=DEFAULTS.refine,
         metavar="PIXELS",
-        help="bring edges to where the frames have them, looking so far around; 0 for none, 'auto' as suits the model "
-        "(default)",
+        help="align edges with the frames, up to this many pixels away; 0 turns it off, 'auto' (default) takes the "
+        "model's best",
     )
     command.add_argument("--device", help="cpu, cuda, mps, ... (default: the fastest)")
     command.add_argument("--precision", choices=["auto", *PRECISIONS], default="auto")
@@ -65,6 +65,6 @@ def picture_settings(options: argparse.Namespace, **more: Any) -> MatteSettings:
 
 
 def place(options: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
-    """The device and precision asked for, or what is fastest here and does well there."""
+    """The chosen device and precision; by default the fastest device, and a suitable precision for it."""
     device = fastest_device() if options.device is None else torch.device(options.device)
     return device, suitable_dtype(device) if options.precision == "auto" else PRECISIONS[options.precision]

@@ -1,4 +1,4 @@
-"""``gvm synthesize``: make clips with exact mattes, drawn or from the user's own footage."""
+"""``gvm synthesize``: make clips with exact mattes, drawn or composed from the user's own footage."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ HELP = "make clips with exact mattes, drawn or from your own footage"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """How many clips, how large, of what, and where to write them."""
-    command.add_argument("output", type=Path, help="gets a folder for each clip, with com/ pha/ fgr/ bgr/ in it")
+    """Options for the number, size and content of the clips, and the output."""
+    command.add_argument("output", type=Path, help="folder for the clips: one folder each, with com/ pha/ fgr/ bgr/")
     command.add_argument("--clips", type=int, default=4)
-    command.add_argument("--frames", type=int, default=24, help="frames of each clip, at most")
+    command.add_argument("--frames", type=int, default=24, help="most frames of each clip")
     command.add_argument(
-        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: 512 512, or as the footage is"
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: 512 512, or the size of the footage"
     )
-    command.add_argument("--seed", type=int, default=0, help="the first clip's; the next clips count on")
-    command.add_argument("--tier", default="medium", help="of drawn clips: easy, medium or hard")
+    command.add_argument("--seed", type=int, default=0, help="seed of the first clip; each next clip has the next seed")
+    command.add_argument("--tier", default="medium", help="tier of drawn clips: easy, medium or hard")
     command.add_argument("--foregrounds", type=Path, help="your subjects: fgr/ beside pha/, or media with alpha")
-    command.add_argument("--backgrounds", type=Path, help="videos, pictures, folders of pictures to put them over")
-    command.add_argument("--degrade", type=float, default=0.0, help="what cameras do to com/: 1 is ordinary, 2 is bad")
+    command.add_argument("--backgrounds", type=Path, help="videos, pictures or folders of pictures for the subjects")
+    command.add_argument("--degrade", type=float, default=0.0, help="camera faults in com/: 0 none, 1 usual, 2 strong")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -35,10 +35,10 @@ def run(options: argparse.Namespace) -> None:
     from ..synthesis.write import write_clip
 
     if (options.foregrounds is None) != (options.backgrounds is None):
-        raise InputError("--foregrounds and --backgrounds go together")
+        raise InputError("--foregrounds and --backgrounds go together: give both or neither")
     size = tuple(options.size) if options.size else None
     if options.clips < 1 or options.frames < 1 or (size and min(size) < 8):
-        raise InputError("clips and frames must be at least 1, and edges at least 8 pixels")
+        raise InputError("clips and frames must be at least 1, and height and width at least 8 pixels")
     if options.foregrounds is not None:
         backgrounds = media_in(options.backgrounds) if options.backgrounds.is_dir() else [options.backgrounds]
         if not backgrounds:

@@ -1,4 +1,4 @@
-"""``gvm train``: train a model, from nothing or from another, or a LoRA."""
+"""``gvm train``: train a model, from scratch or from another model, or a LoRA."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from ..datasets.batch import Source
     from ..training.config import Stage
 
-HELP = "train a model, from nothing or from another, or a LoRA"
+HELP = "train a model, from scratch or from another model, or a LoRA"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """What to train, on what, and where the result goes."""
+    """Options for the training, its data and the result."""
     command.add_argument("output", type=Path, help="folder for checkpoints, losses, samples and the result")
     command.add_argument(
         "--config", default="demo", help="a JSON file, or one of small, demo, demo-detail, demo-quick, lora, paper"
     )
-    command.add_argument("--start", help="a model folder, demo or gvm to begin from, in place of the configuration's")
+    command.add_argument("--start", help="demo, gvm or a model folder: replaces the configuration's start")
     command.add_argument(
         "--clips", type=Path, action="append", default=[], help="a folder of clips with mattes (repeat)"
     )
@@ -36,23 +36,23 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--subjects", type=Path, action="append", default=[], help="a folder of people with mattes to cut out (repeat)"
     )
     command.add_argument(
-        "--backgrounds", type=Path, action="append", default=[], help="pictures and panoramas to put them in (repeat)"
+        "--backgrounds", type=Path, action="append", default=[], help="pictures and panoramas for --subjects (repeat)"
     )
     command.add_argument("--photographs", type=Path, help="a folder of pictures for backgrounds of drawn clips")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--threads", type=int, help="CPU threads to use")
-    command.add_argument("--workers", type=int, default=0, help="processes that prepare clips beside the card")
+    command.add_argument("--workers", type=int, default=0, help="processes that prepare clips while the card trains")
     command.add_argument("--device", help="cuda, mps, cpu; default: cuda if there is one")
     command.add_argument(
         "--precision",
         choices=["fp32", "bf16"],
         default="fp32",
-        help="bf16 takes half the time on processors with AVX-512 BF16 or AMX and on cards, far longer on others",
+        help="bf16 takes half the time on cards and on CPUs with AVX-512 BF16 or AMX, but far longer on other CPUs",
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train what the configuration says, or go on where it stopped."""
+    """Train as the configuration says, or resume a training that was stopped."""
     from ..datasets.backgrounds import read_places
     from ..datasets.cutouts import read_cutouts
     from ..datasets.drawn import read_photographs
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     labelled = [clip for folder in options.clips for clip in find_labelled(folder)]
     photographs = read_photographs(options.photographs)
     if bool(options.subjects) != bool(options.backgrounds):
-        raise InputError("--subjects and --backgrounds go together: people are cut out and put before other places")
+        raise InputError("--subjects and --backgrounds go together: people are cut out and put on other backgrounds")
     pools = options.output / "pools"
 
     bars: dict[str, Progress] = {}

@@ -1,4 +1,4 @@
-"""Clips to matte and their true mattes: drawn from seeds, real people, and folders of the usual benchmarks."""
+"""Clips to matte with their true mattes: clips drawn from seeds, real people, and folders of the usual benchmarks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..synthesis.degrade import Degradation
 from ..synthesis.scene import TIERS, Scene
 
 FIRST_SEED = 2_000_000
-"""Evaluation draws its clips at and above this seed; training stays below it."""
+"""Evaluation uses this seed and higher ones for its clips; training uses lower ones."""
 SEEDS_APART = 1_000
 
 
@@ -29,9 +29,9 @@ class Case:
     """One clip with its truth.
 
     Attributes:
-        name: What it is called in the table.
-        group: The cases it is averaged with: a tier or a folder.
-        open: Yields frames ``[3, H, W]`` (sRGB 0..1) with their alpha ``[1, H, W]``, from the first at each call.
+        name: Name in the table.
+        group: The group of cases that are averaged together: a tier or a folder.
+        open: Yields frames ``[3, H, W]`` (sRGB 0..1) with their alpha ``[1, H, W]``. Each call starts at frame 0.
     """
 
     name: str
@@ -43,21 +43,21 @@ def synthetic_cases(tiers: tuple[str, ...], clips: int, seed: int, size: int, fr
     """Square clips drawn from seeds that training never sees, ``clips`` of each tier, mildly degraded.
 
     Args:
-        tiers: Of ``easy``, ``medium`` and ``hard``.
-        clips: How many of each.
-        seed: Names the set: another seed, other clips.
-        size: Edge in pixels.
+        tiers: One or more of ``easy``, ``medium`` and ``hard``.
+        clips: Number of clips of each tier.
+        seed: Seed of the set; another seed gives other clips.
+        size: Edge of the clips in pixels.
         frames: Frames in a clip.
 
     Raises:
         InputError: For an unknown tier, or numbers below 1.
     """
     if unknown := [tier for tier in tiers if tier not in TIERS]:
-        raise InputError(f"there is no tier {unknown[0]!r}; there are {', '.join(TIERS)}")
+        raise InputError(f"there is no tier {unknown[0]!r}; the tiers are {', '.join(TIERS)}")
     if min(clips, size, frames) < 1 or seed < 0:
         raise InputError("clips, size and frames must be at least 1, and the seed at least 0")
     if clips > SEEDS_APART:
-        raise InputError(f"at most {SEEDS_APART} clips of a tier have one seed, got {clips}")
+        raise InputError(f"a seed gives at most {SEEDS_APART} clips of each tier, got {clips}")
 
     def case(tier: str, number: int) -> Case:
         clip_seed = FIRST_SEED + seed * SEEDS_APART + number
@@ -67,7 +67,7 @@ def synthetic_cases(tiers: tuple[str, ...], clips: int, seed: int, size: int, fr
 
 
 def draw(seed: int, tier: str, size: int, frames: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The frames of a drawn clip after a camera's and compression's faults, and their exact alpha."""
+    """The frames of a drawn clip with faults of camera and compression, and their exact alpha."""
     scene, camera = scene_and_camera(seed, tier, size)
     for index in range(frames):
         frame = scene.frame(index)
@@ -95,23 +95,24 @@ def people_cases(
     size: int,
     frames: int,
 ) -> list[Case]:
-    """Real people, as they are and before other places, in four groups. Training must not have seen them.
+    """Real people, unchanged and in front of other backgrounds, in four groups. Training must not have seen them.
 
     ``still`` are the given pictures and ``filmed`` the given clips; their mattes may be estimates. The clips of
-    ``motion`` are composed: people, camera and light move, and alpha is exact. ``nobody`` are views of the places alone.
+    ``motion`` are composed: people, camera and light move, and alpha is exact. ``nobody`` are views of the backgrounds
+    without people.
 
     Args:
         subjects: Folders of people with mattes; see `find_subjects_with_mattes`.
-        backgrounds: Folders of places without people.
+        backgrounds: Folders of backgrounds without people.
         pools: Folder where the cut-outs are stored.
-        clips: How many clips in motion.
-        views: How many views with nobody in them.
-        seed: Names the set: another seed, other clips and views.
-        size: Their edge in pixels.
+        clips: Number of clips in ``motion``.
+        views: Number of views in ``nobody``.
+        seed: Seed of the set; another seed gives other clips and views.
+        size: Edge of composed clips and views in pixels.
         frames: Frames in a clip.
 
     Raises:
-        InputError: If a folder holds nothing of the kind, or for numbers below 1.
+        InputError: If a folder holds no people or no backgrounds, or a number is too small.
         MissingPackageError: If people have to be cut out and pymatting is not installed.
     """
     if min(size, frames) < 1 or min(clips, views, seed) < 0:
@@ -140,10 +141,10 @@ def people_cases(
 
 
 def export(case: Case, folder: Path) -> None:
-    """Write the frames and the truth of a case to ``com`` and ``pha`` in ``folder/<its name>``, 16-bit PNGs.
+    """Write the frames and the truth of a case as 16-bit PNGs to ``com`` and ``pha`` in ``folder/<case name>``.
 
     Raises:
-        MediaError: If something is there already.
+        MediaError: If the files exist already.
     """
     names, place = "{:04}".format, folder / case.name
     with (

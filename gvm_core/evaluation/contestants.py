@@ -1,4 +1,4 @@
-"""What is scored: our models with any windows, classic methods as baselines, and folders of mattes made elsewhere."""
+"""The contestants: our models with any windows, classic methods as baselines, and mattes made by other programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WALKER_EDGE = 128
 
 
 Matte = Callable[[Iterable[Tensor]], Iterator[Clip]]
-"""Frames ``[3, H, W]`` in, clips of alpha ``[T, 1, H, W]`` out, gapless."""
+"""Frames ``[3, H, W]`` in, clips of alpha ``[T, 1, H, W]`` out, without gaps."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Contestant:
     """A model or method to score.
 
     Attributes:
-        name: What it is called in the table.
-        matte: How it mattes.
-        joins: For a number of frames, the places where its windows meet (`WindowPlan.joins`); None without windows.
-        given_truth: Whether it gets the true mattes in place of frames. Its score is a bound, not a competing result.
-        megabytes: Size of its weight files; None if it has none or it is not known.
-        case: Returns ``matte`` for the name of a case, if it differs between cases.
+        name: Name in the table.
+        matte: The function that mattes.
+        joins: Returns where the windows meet, for a number of frames (`WindowPlan.joins`). None without windows.
+        given_truth: Whether it gets the true mattes instead of frames. Its score is a bound, not a competing result.
+        megabytes: Size of its weight files; None if there are none, or the size is not known.
+        case: Returns ``matte`` for the name of a case, if ``matte`` differs between cases.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Contestant:
 
 
 def model_contestant(spec: str, settings: MatteSettings, dtype: torch.dtype, host: Host) -> Contestant:
-    """A model by name or folder; ``NAME@1`` is the same with windows of one frame, to see what other frames contribute.
+    """A model by name or folder. ``NAME@1`` uses windows of one frame, to show what other frames contribute.
 
     Args:
-        spec: ``demo``, ``gvm``, a model folder; with ``@LENGTH`` or ``@LENGTH/OVERLAP`` for other windows.
-        settings: For everything else.
-        dtype: Precision.
-        host: Where it runs.
+        spec: ``demo``, ``gvm`` or a model folder; add ``@LENGTH`` or ``@LENGTH/OVERLAP`` for other windows.
+        settings: All other settings.
+        dtype: Precision of the weights.
+        host: Where the model runs.
 
     Raises:
         ModelError: If there is no such model.
@@ -79,7 +79,7 @@ def model_contestant(spec: str, settings: MatteSettings, dtype: torch.dtype, hos
 
 
 def split_spec(spec: str) -> tuple[str, WindowPlan | None]:
-    """``demo@16/4`` as the model's name and its windows; None where it names none.
+    """Split ``demo@16/4`` into the model's name and its windows; the windows are None if none are given.
 
     Example:
         >>> split_spec("demo@16/4"), split_spec("my@home/model")
@@ -90,7 +90,7 @@ def split_spec(spec: str) -> tuple[str, WindowPlan | None]:
 
 
 def fingerprint(spec: str) -> str:
-    """A digest of the weights that ``spec`` names, so that stored results are not taken for those of another model."""
+    """A digest of the model folder of ``spec``, so that stored results of another model are not reused."""
     return digest_of(model_folder(split_spec(spec)[0]))
 
 
@@ -106,11 +106,11 @@ def digest_of(folder: Path) -> str:
 
 
 def results_contestant(name: str, folder: Path) -> Contestant:
-    """Mattes made elsewhere: of every case a picture, a video or a folder of pictures, called as the case is.
+    """Mattes made by another program: for every case a picture, a video or a folder of pictures with the case's name.
 
     Args:
-        name: What it is called in the table.
-        folder: Holds them.
+        name: Name in the table.
+        folder: The folder with the mattes.
     """
 
     def case(which: str) -> Matte:
@@ -132,7 +132,7 @@ def results_contestant(name: str, folder: Path) -> Contestant:
 
 
 def background_subtraction(frames: Iterable[Tensor]) -> Iterator[Clip]:
-    """Background subtraction: what differs from the median of the clip's frames is subject. Holds the clip."""
+    """Background subtraction: pixels that differ from the median of the clip's frames are subject. Holds the clip."""
     clip = torch.stack(list(frames))
     difference = (clip - clip.median(dim=0).values).abs().amax(dim=1, keepdim=True)
     yield Clip(((difference - 0.06) / 0.12).clamp(0, 1), 0)
@@ -141,7 +141,7 @@ def background_subtraction(frames: Iterable[Tensor]) -> Iterator[Clip]:
 def random_walker(frames: Iterable[Tensor]) -> Iterator[Clip]:
     """Grady's random walker on each frame, with the border as background and the middle as subject.
 
-    Such methods ask the user for a box; here the box is a guess. Needs scikit-image.
+    Such methods ask the user to mark the subject; here the marks are a guess. Needs scikit-image.
     """
     walk = optional("skimage.segmentation", "scikit-image").random_walker
     for index, frame in enumerate(frames):

@@ -1,4 +1,4 @@
-"""Run contestants over cases, store every result at once, and make the table and the plot."""
+"""Run contestants on cases, store each result as soon as it is known, and make the table and the plot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def score_case(contestant: Contestant, case: Case) -> dict[str, Any]:
     """Matte a case and score it frame by frame, without holding the clip.
 
     Returns:
-        The means of `MatteScore`'s measures; ``frames``, their number; ``seconds``, the time of matting one of them
+        The means of `MatteScore`'s measures; ``frames``, the number of frames; ``seconds``, the time to matte one frame
         without drawing, reading and scoring; ``per_frame``, the measures of each frame.
     """
     waiting: deque[Tensor] = deque()
@@ -72,7 +72,7 @@ class Stopwatch(Generic[T]):
 
 
 def plain(value: float) -> float | None:
-    """``value``, or None where it is not finite, which JSON cannot express."""
+    """``value``, or None if it is not finite, which JSON cannot express."""
     return value if math.isfinite(value) else None
 
 
@@ -86,27 +86,28 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score every contestant on every case.
 
-    ``file`` is written after each case. Run again with the same settings, only what is missing is scored.
+    ``file`` is written after each case. A second run with the same settings scores only the missing cases.
 
     Args:
-        contestants: By name, a function that makes it when its turn comes, so that only one model is loaded at a time.
-        weights: By name, a digest of its weights; stored results of other weights are replaced.
-        cases: What to matte.
-        settings: All settings that change the results; stored with them and compared on resuming.
+        contestants: A function for each name that makes the contestant. It is called only when its turn comes, so that
+            only one model is loaded at a time.
+        weights: A digest of the weights for each name. Stored results of other weights are replaced.
+        cases: The cases to matte.
+        settings: All settings that change the results. They are stored, and compared when a run resumes.
         file: JSON file, or None to store nothing.
-        progress: Called with a sentence after each case.
+        progress: Called with a line of text after each case.
 
     Returns:
-        ``models``: by name, ``mean`` over all cases, ``groups`` with the means over each, ``clips`` by case. ``mean``
-        and ``clips`` of the first are repeated at the top.
+        ``models`` holds, for each name, ``mean`` over all cases, ``groups`` with the means over each group, and
+        ``clips`` with the result of each case. ``mean`` and ``clips`` of the first contestant are repeated at the top.
 
     Raises:
-        InputError: If two cases have one name, or ``file`` holds something else.
+        InputError: If two cases have the same name, or ``file`` holds no results or results of other settings.
     """
     names = [case.name for case in cases]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"two cases are called {twice}; rename one, or their results would be mixed")
+        raise InputError(f"two cases are called {twice}; rename one, so that their results are not mixed")
     report = earlier(file, settings)
     for name, make in contestants.items():
         entry = report["models"].get(name)
@@ -129,21 +130,21 @@ def evaluate(
 
 
 def earlier(file: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """The results that ``file`` holds of an earlier run with these settings."""
+    """The results of an earlier run with the same settings in ``file``; an empty report if there is no file."""
     fresh = {"settings": settings, "models": {}}
     if file is None or not file.exists():
         return fresh
     try:
         kept = json.loads(file.read_text("utf-8"))
     except json.JSONDecodeError as error:
-        raise InputError(f"{file} is there but is not JSON ({error}); move it away") from error
+        raise InputError(f"{file} exists but is not JSON ({error}); move it or give another name") from error
     if kept.get("settings") != settings:
         raise InputError(f"{file} holds results of other settings ({kept.get('settings')}); give another name")
     return kept
 
 
 def write(report: dict[str, Any], file: Path | None) -> None:
-    """Write the report under another name, then rename it: the file is never half written."""
+    """Write the report under another name, then rename it, so the file is never incomplete."""
     if file is None:
         return
     with atomic(file) as part:
@@ -151,7 +152,7 @@ def write(report: dict[str, Any], file: Path | None) -> None:
 
 
 def summarise(report: dict[str, Any], leader: str) -> None:
-    """Add means over all clips and over each group, and repeat those of ``leader`` at the top."""
+    """Add means over all clips and over each group, and repeat the results of ``leader`` at the top."""
     for entry in report["models"].values():
         clips = entry["clips"].values()
         entry["mean"] = mean(list(clips))
@@ -171,7 +172,7 @@ def mean(clips: list[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The means as a Markdown table, a row for each contestant, and for each group if there are several."""
+    """The means as a Markdown table: a row for each contestant, and for each of its groups if there are several."""
     rows: list[tuple[str, ...]] = [("", *MEASURES, "MB")]
     for name, entry in report["models"].items():
         size = entry.get("megabytes")
@@ -193,7 +194,7 @@ def cell(value: float | None) -> str:
 
 
 def plot(report: dict[str, Any], file: Path) -> None:
-    """Bars of the means, and the change of MAD over the frames, as a PNG, SVG or PDF. Needs Matplotlib."""
+    """Draw bars of the means, and MAD over the frames, to a PNG, SVG or PDF file. Needs Matplotlib."""
     shown = ("mad", "grad", "conn", "dtssd")
     figure = optional("matplotlib.figure", "matplotlib").Figure(figsize=(12, 6), layout="constrained")
     axes = figure.subplots(2, 1)

@@ -1,1 +1,1 @@
-"""Who owns device, memory, progress and cancel."""
+"""Hosts: they own device, memory, progress and cancelling."""

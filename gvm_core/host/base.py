@@ -1,4 +1,4 @@
-"""`Host`: what a pipeline asks of whoever runs it, and `Network`: what it asks that for."""
+"""`Host`: what a pipeline needs from its caller. `Network`: the networks that a host loads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..frames import Clip
 
 
 class Network(nn.Module):
-    """A network whose host may keep its weights in another precision than it computes in.
+    """A network. Its host may store the weights in one precision and compute in another.
 
     Attributes:
-        compute_dtype: The precision to compute in where it is not that of the weights.
-        checkpointing: While it learns, compute the activations of `run`'s layers twice rather than keep them.
+        compute_dtype: The precision to compute in, if it is not the precision of the weights.
+        checkpointing: In training, compute the activations of `run`'s layers twice instead of keeping them.
     """
 
     compute_dtype: torch.dtype | None = None
@@ -41,25 +41,25 @@ class Network(nn.Module):
 
 
 class Host(Protocol):
-    """Owner of device, memory, progress and cancel, given to a pipeline by its caller."""
+    """Owns device, memory, progress and cancelling. The caller gives it to a pipeline."""
 
     device: torch.device
     """Where networks compute."""
 
     def resident(self, network: Network, activation_bytes: int) -> AbstractContextManager[None]:
-        """Have ``network``'s weights ready on `device` inside the ``with`` block, with that much room beside them."""
+        """Keep ``network`` ready on `device` inside the ``with`` block, with this much memory for activations."""
         ...
 
     def widened(self, network: Network, activation_bytes: int) -> AbstractContextManager[None]:
-        """Have ``network`` compute in float32 inside the ``with`` block, with room for the wider activations."""
+        """Let ``network`` compute in float32 inside the ``with`` block, with memory for the larger activations."""
         ...
 
     def free_bytes(self) -> int | None:
-        """What activations may take on `device`, as far as is known; None if they need not be sparing."""
+        """Bytes that activations may take on `device`, as far as is known; None if no limit is known."""
         ...
 
     def release_memory(self) -> None:
-        """Give back what was kept for later, after `device` ran out of memory."""
+        """Free cached memory. Called after `device` ran out of memory."""
         ...
 
     def check_cancelled(self) -> None:
@@ -67,5 +67,5 @@ class Host(Protocol):
         ...
 
     def advance(self, alpha: Clip) -> None:
-        """Note finished frames ``[T, 1, H, W]``: progress, and a look at the matte where there is someone to look."""
+        """Take note of finished frames ``[T, 1, H, W]``: show the progress and, if possible, the matte."""
         ...

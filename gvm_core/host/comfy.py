@@ -1,7 +1,7 @@
-"""`ComfyHost`: inside ComfyUI, where its model management owns device and memory. The only core file that imports it.
+"""`ComfyHost`: ComfyUI's model management owns device and memory. This is the only core file that imports ComfyUI.
 
-Each network lives in one of ComfyUI's model patchers and is made of ComfyUI's castable layers, so offloading, partial
-loading, the VRAM flags and dynamic VRAM work on it as on any of its own models.
+Each network has one of ComfyUI's model patchers and is made of ComfyUI's castable layers. So offloading, partial
+loading, the VRAM flags and dynamic VRAM work for it as for ComfyUI's own models.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ PREVIEW_EDGE = 512
 
 @dataclass(frozen=True)
 class HostedModel:
-    """A matting model in ComfyUI's keeping: what travels through a GVM_MODEL socket.
+    """A matting model that ComfyUI manages: the value of a GVM_MODEL socket.
 
     Attributes:
         model: The networks.
-        patchers: ComfyUI's patcher for each, by the network's ``id``.
+        patchers: ComfyUI's patcher of each network, by the network's ``id``.
     """
 
     model: MattingModel
     patchers: dict[int, Any]
 
     def get_models(self) -> list[Any]:
-        """The patchers, where ComfyUI's caches look for what a value keeps in memory."""
+        """The patchers. ComfyUI's caches call this to learn what a value keeps in memory."""
         return list(self.patchers.values())
 
 
 def load_hosted(source: str | os.PathLike[str], **choices: Any) -> HostedModel:
-    """`load_model` with the same arguments, into ComfyUI's keeping: its layers, its attention, its model patchers.
+    """`load_model` with the same arguments, but with ComfyUI's layers, attention and model patchers.
 
-    ComfyUI's layers fetch weights that stayed behind and cast them to their input; results stay the same to the bit.
+    ComfyUI's layers fetch offloaded weights and cast them to the input's type. The results are the same to the bit.
 
     Raises:
         ModelError: As `load_model`.
@@ -61,16 +61,16 @@ def load_hosted(source: str | os.PathLike[str], **choices: Any) -> HostedModel:
 
 
 def host_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """Attention of ``[N, tokens, C]`` by whichever kernel ComfyUI was started with."""
+    """Attention of ``[N, tokens, C]`` with the kernel that ComfyUI was started with."""
     return comfy.ldm.modules.attention.optimized_attention(query, key, value, heads)  # other packs may replace it
 
 
 class ComfyHost:
-    """Runs a pipeline on ComfyUI's device, within its memory, under its progress bar and cancel button.
+    """Runs a pipeline with ComfyUI's device, memory, progress bar and cancel button.
 
     Args:
         hosted: The model to run, from `load_hosted`.
-        bar: Shows how far it is, on a node; None for none.
+        bar: The progress bar of a node; None for no bar.
     """
 
     def __init__(self, hosted: HostedModel, bar: FrameBar | None = None) -> None:
@@ -79,13 +79,13 @@ class ComfyHost:
 
     @contextmanager
     def resident(self, network: Network, activation_bytes: int) -> Iterator[None]:
-        """Ask ComfyUI to load ``network``, in part if it must, with room for its activations."""
+        """Ask ComfyUI to load ``network``, partly if necessary, with memory for its activations."""
         management.load_models_gpu([self.hosted.patchers[id(network)]], memory_required=activation_bytes)
         yield
 
     @contextmanager
     def widened(self, network: Network, activation_bytes: int) -> Iterator[None]:
-        """Compute in float32; the castable layers widen each weight as they use it."""
+        """Compute in float32. The castable layers convert each weight when they use it."""
         management.load_models_gpu([self.hosted.patchers[id(network)]], memory_required=activation_bytes)
         network.compute_dtype = torch.float32
         try:
@@ -94,13 +94,13 @@ class ComfyHost:
             network.compute_dtype = None
 
     def free_bytes(self) -> int:
-        """What ComfyUI can make free by unloading other models, less what it was told to leave alone."""
+        """Bytes that ComfyUI can free by unloading other models, minus the memory that it must reserve."""
         if management.is_device_cpu(self.device):
             return management.get_free_memory(self.device)
         return management.get_total_memory(self.device) - management.extra_reserved_memory()
 
     def release_memory(self) -> None:
-        """Have ComfyUI give back what it holds and does not use."""
+        """Let ComfyUI free the memory that it holds but does not use."""
         management.soft_empty_cache()
 
     def check_cancelled(self) -> None:
@@ -114,11 +114,11 @@ class ComfyHost:
 
 
 class FrameBar:
-    """A node's progress bar that moves frame by frame, and the last finished matte on the node.
+    """A node's progress bar that moves frame by frame and shows the last finished matte.
 
     Args:
-        frames: How many will be finished.
-        node_id: The node.
+        frames: Number of frames to finish.
+        node_id: Id of the node.
     """
 
     def __init__(self, frames: int, node_id: str | None) -> None:
@@ -126,7 +126,7 @@ class FrameBar:
         self.done = 0
 
     def move(self, frames: int, alpha: Clip | None = None) -> None:
-        """Move by so many frames, and show the last of ``alpha`` ``[T, 1, H, W]`` if it is given."""
+        """Move by ``frames`` frames, and show the last frame of ``alpha`` ``[T, 1, H, W]`` if it is given."""
         shown = None if alpha is None else ("JPEG", preview(alpha), PREVIEW_EDGE)
         for left in reversed(range(frames)):
             self.done += 1
@@ -139,10 +139,10 @@ def preview(alpha: Clip) -> Image.Image:
 
 
 def suitable_dtype() -> torch.dtype:
-    """Half precision where ComfyUI finds it works and pays on this device, else float32.
+    """Half precision if ComfyUI says that it is useful on this device, else float32.
 
-    float16 first: on this model it is about ten times closer to float32 than bfloat16. Not on Apple's GPU, where its
-    attention turns into NaN.
+    float16 is preferred: on this model it is about ten times closer to float32 than bfloat16. Apple's GPU uses float32,
+    because float16 attention gives NaN there.
     """
     device = management.get_torch_device()
     if management.is_device_mps(device):

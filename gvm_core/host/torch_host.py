@@ -1,4 +1,4 @@
-"""`TorchHost`: the host of scripts, tests and the command line."""
+"""`TorchHost`: the host for scripts, tests and the command line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .base import Network
 
 
 class TorchHost:
-    """One device, weights moved there on first use and left there.
+    """Uses one device. Weights move there on first use, and stay there.
 
     Args:
-        device: A torch device or its name; ``None`` takes the fastest there is.
-        on_frames: Called with every finished clip of alpha; raising from it stops the run.
+        device: A torch device or its name; ``None`` takes the fastest device.
+        on_frames: Called with every finished clip of alpha. An error that it raises stops the run.
 
     Example:
         >>> TorchHost("cpu").device
@@ -31,15 +31,15 @@ class TorchHost:
 
     @contextmanager
     def resident(self, network: Network, activation_bytes: int) -> Iterator[None]:  # noqa: ARG002
-        """Move ``network`` to the device, where it stays; torch finds room for the rest, or says so."""
+        """Move ``network`` to the device, where it stays. Torch raises an error if the activations do not fit."""
         network.to(self.device)
         yield
 
     @contextmanager
     def widened(self, network: Network, activation_bytes: int) -> Iterator[None]:  # noqa: ARG002
-        """Hold ``network``'s weights in float32, then put them back; widening and narrowing again loses nothing.
+        """Convert ``network``'s weights to float32, and back after the block. This loses nothing.
 
-        Where the device runs out of memory half way, in either direction, all of them are put back too.
+        If the device runs out of memory during a conversion, all weights are still converted back.
         """
         narrow = network.weight_dtype
         try:
@@ -49,13 +49,13 @@ class TorchHost:
             self.release_memory()
             try:
                 network.to(narrow)
-            except RuntimeError:  # no room to narrow even one weight on the device
+            except RuntimeError:  # not enough memory to convert even one weight on the device
                 for parameter in network.parameters():
                     parameter.data = parameter.data.cpu().to(narrow)
                 network.to(self.device)
 
     def free_bytes(self) -> int | None:
-        """On CUDA: free on the card, or held by torch and not in use, within the share that this process may take."""
+        """On CUDA: memory that is free, or cached by torch, within the share of this process; else None."""
         if self.device.type != "cuda":
             return None
         free, total = torch.cuda.mem_get_info(self.device)

@@ -1,6 +1,6 @@
-"""Frames in and mattes out, one at a time.
+"""Reads frames and writes mattes, one at a time.
 
-``open_frames`` reads videos and image sequences alike.
+``open_frames`` reads both videos and image sequences.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .sequence import LINEAR, PICTURES, SequenceReader
 from .video import VideoReader
 
 MEDIA_SUFFIXES = {".avi", ".webm", ".gif", ".m4v", ".mxf", ".wmv", ".ts", *PICTURES}
-"""What looks like a file and not like a folder: other dots may be part of a folder's name."""
+"""Suffixes of files. A name with another suffix may be a folder, because folder names may contain dots."""
 
 FrameReader = VideoReader | SequenceReader
 
@@ -23,11 +23,11 @@ def open_frames(path: str | Path, first: int = 0, last: int | None = None, *, al
     Args:
         path: The file or folder.
         first: Index of the first frame wanted, from 0.
-        last: Index of the last frame wanted, itself included; ``None`` for all there are.
-        alpha: Frames come as ``[4, H, W]``, straight colour and the file's own alpha.
+        last: Index of the last frame wanted, included; ``None`` for all frames.
+        alpha: Read frames as ``[4, H, W]``: straight colour and the file's own alpha.
 
     Raises:
-        MediaError: If nothing readable is there; while reading, if alpha is wanted and there is none.
+        MediaError: If the path cannot be read. While reading: if ``alpha`` is True and the file has no alpha.
     """
     path = Path(path)
     if path.is_dir():

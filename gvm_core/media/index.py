@@ -1,6 +1,6 @@
-"""Where each frame of a video is in its file: what lets a reader begin at any frame without decoding all before it.
+"""The position of each frame in a video file. A reader uses it to begin at any frame without decoding from the start.
 
-Packets are read, not decoded. How far a file has been looked through is remembered for the process.
+Packets are read, not decoded. The index of a file stays in memory, for later readers in the same process.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 from ..errors import MediaError
 
 MARGIN = 64
-"""Packets looked at beyond the frame asked for: more than any encoder reorders."""
+"""Packets read after the requested frame: more than any encoder reorders."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameIndex:
-    """The frames of a video in the order they are shown, as far as the file was looked through.
+    """The frames of a video in display order, as far as the file was scanned.
 
     Attributes:
-        times: When each is shown, in the stream's time base, in order.
-        keys: Key frames, as when they are shown and the decoding time by which a container seeks to them. None where
-            frames cannot be told apart by their times, or the first of them does not come.
-        whole: Whether these are all frames there are.
+        times: Display time of each frame, in the stream's time base, in order.
+        keys: Display time of each key frame, and the decoding time that a container needs to seek to it. Empty if
+            two frames have the same time, a frame has no time, or the first frame cannot be decoded.
+        whole: Whether these are all frames of the video.
     """
 
     times: array[int]
@@ -34,18 +34,18 @@ class FrameIndex:
     whole: bool
 
     def positions_before(self, frame: int) -> list[int]:
-        """Where to seek to, to decode ``frame``: to the key frames shown no later than it, nearest first."""
+        """Seek positions for decoding ``frame``: the key frames displayed at or before it, nearest first."""
         last = bisect_right(self.keys, self.times[frame], key=lambda key: key[0])
         return [position for _, position in reversed(self.keys[:last])]
 
 
 REMEMBERED = 8
-"""Files whose index is kept."""
+"""Number of files whose index is kept."""
 known: dict[tuple[Path, int, int], FrameIndex] = {}
 
 
 def frame_index(path: Path, frame: int) -> FrameIndex:
-    """The index of ``path``, at least up to ``frame`` if it has so many.
+    """The index of ``path``, at least up to ``frame`` if the file has so many frames.
 
     Raises:
         MediaError: If the file cannot be read.
@@ -54,7 +54,7 @@ def frame_index(path: Path, frame: int) -> FrameIndex:
     name = (path.absolute(), facts.st_size, facts.st_mtime_ns)
     found = known.get(name)
     if found is None or (not found.whole and len(found.times) <= frame):
-        # Twice as far each time, so that a film in many ranges is looked through a few times at most.
+        # Twice as far each time: a film that is read in many ranges is scanned only a few times.
         found = scan(path, max(frame, 2 * len(found.times) if found else 0))
         known[name] = found
         while len(known) > REMEMBERED:
@@ -63,7 +63,7 @@ def frame_index(path: Path, frame: int) -> FrameIndex:
 
 
 def scan(path: Path, frame: int) -> FrameIndex:
-    """Look through ``path`` until ``frame`` and all that is shown before it have come."""
+    """Read packets of ``path`` until ``frame`` and all frames displayed before it are found."""
     import av
     from av.error import FFmpegError
 
@@ -86,7 +86,7 @@ def scan(path: Path, frame: int) -> FrameIndex:
                     break
         whole = len(times) <= frame + MARGIN
         times.sort()
-        if not whole:  # others may still be shown before the last of these
+        if not whole:  # later packets may be displayed before the last of these
             times = times[: frame + 1]
         sure = sure and bool(times) and first_time(path) == times[0] and all(a < b for a, b in pairwise(times))
     except (FFmpegError, OSError, IndexError) as error:
@@ -95,7 +95,7 @@ def scan(path: Path, frame: int) -> FrameIndex:
 
 
 def first_time(path: Path) -> int | None:
-    """When the first frame that can be decoded is shown; not that of the first packet where a stream begins broken."""
+    """Display time of the first frame that can be decoded. In a damaged stream this is not the first packet."""
     import av
     from av.error import FFmpegError
 

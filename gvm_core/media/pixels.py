@@ -1,7 +1,7 @@
-"""Decoded frames as tensors, every level of theirs exact, and tensors as frames.
+"""Converts decoded frames to tensors, with every level exact, and tensors to frames.
 
-FFmpeg's scaler undoes chroma subsampling and packing here and nothing more. Its own way to 16-bit RGB loses levels: 8-bit
-white comes out as 0.996, that of a video as 0.992 to 0.996.
+FFmpeg's scaler only undoes chroma subsampling and packing here. Its own conversion to 16-bit RGB loses levels: 8-bit
+white becomes 0.996, and a video's white 0.992 to 0.996.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ BT601 = (0.299, 0.114)
 BT709 = (0.2126, 0.0722)
 BT2020 = (0.2627, 0.0593)
 MATRICES = {1: BT709, 4: (0.30, 0.11), 5: BT601, 6: BT601, 7: (0.212, 0.087), 9: BT2020, 10: BT2020}
-"""The shares of red and blue in luma, by the number of the colour matrix that a file names (ITU-T H.273, table 4)."""
+"""The weights of red and blue in luma, by the number of the file's colour matrix (ITU-T H.273, table 4)."""
 
 FULL_RANGE = 2
 
 SAME_RANGE = {"src_color_range": "MPEG", "dst_color_range": "MPEG", "interpolation": "BICUBIC"}
-"""Options of a conversion that leaves every level as it is, whatever the range of the file."""
+"""Options of a conversion that changes no level, for any range of the file."""
 
 
 def rgb(frame: av.VideoFrame) -> Tensor:
-    """A decoded frame as ``[3, H, W]`` float32, upright, in the light it is stored in; an alpha channel is dropped.
+    """A decoded frame as ``[3, H, W]`` float32, upright, linear or sRGB as it is stored; an alpha channel is dropped.
 
-    Frames without a colour tag are read as BT.709 from 720 lines on, else as BT.601, as players do.
+    A frame without a colour tag is read as BT.709 if it has 720 lines or more, else as BT.601, as players do.
     """
     return upright(frame, channels(frame, alpha=False))
 
 
 def rgba(frame: av.VideoFrame, path: Path) -> Tensor:
-    """A decoded frame with its alpha as ``[4, H, W]``, otherwise as `rgb` gives it; straight or not as it is stored.
+    """A decoded frame with its alpha as ``[4, H, W]``, else like `rgb`; straight or premultiplied as it is stored.
 
     Raises:
-        MediaError: The frame, of the file at ``path``, has no alpha.
+        MediaError: If the frame of the file ``path`` has no alpha.
     """
     if not any(component.is_alpha for component in frame.format.components):
         raise MediaError(f"{path} has no alpha channel (its pixels are {frame.format.name})")
@@ -51,7 +51,7 @@ def rgba(frame: av.VideoFrame, path: Path) -> Tensor:
 
 
 def upright(frame: av.VideoFrame, picture: Tensor) -> Tensor:
-    """The picture turned as the frame's rotation tag says."""
+    """Turn the picture as the frame's rotation tag says."""
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return torch.rot90(picture, turns, (1, 2)).contiguous() if turns else picture.contiguous()
 
@@ -72,7 +72,7 @@ def channels(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
 
 
 def from_rgb(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
-    """An RGB picture of integers. FFmpeg spreads 9 to 16 bits over 16 as it should, but not 8: those stay 8."""
+    """An RGB picture of integers. FFmpeg expands 9 to 16 bits to 16 correctly, but not 8 bits, so those stay 8."""
     shallow = max(component.bits for component in frame.format.components) <= 8
     wanted = ("rgba" if alpha else "rgb24") if shallow else ("rgba64le" if alpha else "rgb48le")
     levels = convert(frame, format=wanted).to_ndarray()  # [H, W, C]
@@ -80,7 +80,7 @@ def from_rgb(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
 
 
 def from_yuv(frame: av.VideoFrame, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> Tensor:
-    """RGB ``[3, H, W]`` of planes ``[H, W]`` of luma and chroma, at the top of 16 bits (ITU-T H.273, section 8.3)."""
+    """RGB ``[3, H, W]`` from luma and chroma ``[H, W]``, stored in the upper bits of 16 (ITU-T H.273, section 8.3)."""
     bits = frame.format.components[0].bits
     unit = 1 << (bits - 8)
     full = int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj")
@@ -99,13 +99,13 @@ def from_yuv(frame: av.VideoFrame, y: np.ndarray, u: np.ndarray, v: np.ndarray) 
 
 
 def exact(plane: np.ndarray, bits: int) -> Tensor:
-    """Full-range levels at the top of 16 bits as 0..1; what FFmpeg filled the lower bits with does not count."""
+    """Full-range levels in the upper bits of 16, as 0..1. The lower bits, which FFmpeg filled, are ignored."""
     return torch.from_numpy((plane >> (16 - bits)).astype(np.float32)) / ((1 << bits) - 1)
 
 
 def planes(frame: av.VideoFrame, wide: str) -> list[np.ndarray]:
-    """The components ``[H, W]`` of a frame, full size, each in the upper bits of 16, by way of the format ``wide``."""
-    if frame.format.name.startswith("yuvj"):  # FFmpeg takes these for full range whatever PyAV before 17 tells it
+    """A frame's components ``[H, W]`` at full size, in the upper bits of 16, converted through the format ``wide``."""
+    if frame.format.name.startswith("yuvj"):  # always full range for FFmpeg; PyAV before 17 cannot change it
         same = convert(frame, format="yuvj444p", interpolation="BICUBIC")
         return [row[:, : plane.width].astype(np.uint16) << 8 for plane, row in rows(same, "u1")]
     converted = convert(frame, format=wide, **SAME_RANGE)
@@ -116,12 +116,12 @@ def planes(frame: av.VideoFrame, wide: str) -> list[np.ndarray]:
 
 
 def rows(frame: av.VideoFrame, kind: str) -> list[tuple[VideoPlane, np.ndarray]]:
-    """Each plane of a frame, and its numbers of numpy's ``kind`` with the padding at their right."""
+    """Each plane of a frame, and its values as numpy type ``kind``, with the padding on the right."""
     return [(plane, np.frombuffer(bytes(plane), kind).reshape(plane.height, -1)) for plane in frame.planes]
 
 
 def float_planes(frame: av.VideoFrame, count: int) -> Tensor:
-    """A floating-point picture as ``[C, H, W]``, unclamped: FFmpeg's own conversion would cut it at 1."""
+    """A floating-point picture as ``[C, H, W]``, unclamped: FFmpeg's own conversion would clamp it to 1."""
     order = "<" if frame.format.name.endswith("le") else ">"
     kind = f"{order}f{2 if 'f16' in frame.format.name else 4}"
     found = [torch.from_numpy(row[:, : plane.width].astype(np.float32)) for plane, row in rows(frame, kind)[:count]]
@@ -142,8 +142,8 @@ def deep_frame(picture: Tensor) -> av.VideoFrame:
 def frame_for(picture: Tensor, pixels: str) -> av.VideoFrame:
     """A matte ``[1, H, W]`` or a picture ``[3, H, W]`` in 0..1 as a frame of an encoder's pixel format.
 
-    RGB and grey have the full range, planar YUV the video's (16 to 235 in 8 bits) with BT.709's matrix; mattes have no
-    chroma. FFmpeg only subsamples: its own way from 16 bits makes white 236.
+    RGB and grey use full range. Planar YUV uses video range (16 to 235 in 8 bits) and the BT.709 matrix; a matte's
+    chroma is neutral. FFmpeg only subsamples here: its own conversion from 16 bits makes white 236.
     """
     import av
 
@@ -168,7 +168,7 @@ def frame_for(picture: Tensor, pixels: str) -> av.VideoFrame:
 
 
 def fill(plane: VideoPlane, levels: Tensor, bits: int) -> None:
-    """Write ``levels [H, W]``, parts of ``2 ** bits``, into a plane of 8 bits or of more in two bytes."""
+    """Write ``levels`` ``[H, W]``, fractions of ``2 ** bits``, into a plane: one byte for 8 bits, two for more."""
     kind = np.dtype("u1" if bits == 8 else "<u2")
     rows = np.zeros((plane.height, plane.line_size // kind.itemsize), kind)
     rows[:, : plane.width] = (levels * (1 << bits)).round().clamp(0, (1 << bits) - 1).numpy()
@@ -176,12 +176,12 @@ def fill(plane: VideoPlane, levels: Tensor, bits: int) -> None:
 
 
 def convert(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:
-    """``frame.reformat`` on one thread, where PyAV offers a choice.
+    """``frame.reformat`` on one thread, if PyAV has this option.
 
-    FFmpeg's scaler, left to several threads, now and then writes wrong pixels where two threads' rows meet (seen with
-    FFmpeg 8.1 on small grey frames: an eight-pixel run at mid grey, once in a dozen frames).
+    With several threads, FFmpeg's scaler sometimes writes wrong pixels where the rows of two threads meet (seen with
+    FFmpeg 8.1 on small grey frames: eight pixels in a row at mid grey, once in a dozen frames).
     """
     try:
         return frame.reformat(**options, threads=1)
-    except TypeError:  # before PyAV had threads here
+    except TypeError:  # older PyAV has no ``threads`` here
         return frame.reformat(**options)

@@ -1,4 +1,4 @@
-"""Image sequences: folders of numbered pictures in, 16-bit PNGs out."""
+"""Image sequences: reads folders of numbered pictures, writes 16-bit PNGs."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ LINEAR = {".exr"}
 class SequenceReader:
     """The pictures in a folder, in natural order (2 before 10), as ``[3, H, W]`` float32, sRGB.
 
-    EXR is linear light by convention and is encoded as sRGB on reading, unclamped. An alpha channel is dropped.
+    EXR is linear light by convention. It is converted to sRGB, unclamped. An alpha channel is dropped.
 
     Args:
-        folder: Holds the pictures; other files in it are left alone. A single picture is a sequence of one.
-        first: Index of the first picture wanted, in that order.
-        last: Index of the last one wanted, itself included; ``None`` for all.
-        alpha: Give ``[4, H, W]``, with the pictures' own alpha as the last channel; see `read_picture`.
+        folder: Folder of the pictures; other files in it are ignored. A single picture is a sequence of one.
+        first: Index of the first picture wanted, in natural order.
+        last: Index of the last picture wanted, included; ``None`` for all.
+        alpha: Read ``[4, H, W]``, with the pictures' own alpha as the last channel; see `read_picture`.
 
     Attributes:
-        rate: 24 frames per second, since pictures do not say.
+        rate: 24 frames per second, because pictures have no frame rate.
         time_base: The unit of `times`, in seconds.
-        times: When each frame is shown, from the first picture in the folder to the last wanted.
-        tags: None: pictures carry no video's colour tags.
+        times: Time of each frame, from the first picture in the folder to the last one wanted.
+        tags: Empty, because pictures have no video colour tags.
     """
 
     rate = Fraction(24)
@@ -59,12 +59,12 @@ class SequenceReader:
 
     @property
     def names(self) -> Callable[[int], str]:
-        """The name of frame ``i``: that of its picture, dots and all."""
+        """The name of frame ``i``: the file name of its picture, without the suffix."""
         return lambda index: self.files[index - self.first].stem
 
     @property
     def count(self) -> int:
-        """How many pictures will come."""
+        """Number of pictures to read."""
         return len(self.files)
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -74,24 +74,24 @@ class SequenceReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing stays open between pictures."""
+        """Do nothing: no file stays open between pictures."""
 
 
 class SequenceWriter:
-    """Writes each matte, or picture, as a 16-bit PNG, whole or not at all.
+    """Writes each matte, or picture, as a 16-bit PNG. A file is complete, or it does not exist.
 
     Args:
-        folder: Where to; made if need be.
-        names: The stem of frame ``i``'s file.
+        folder: Folder to write to; created if missing.
+        names: Gives the file name of frame ``i``, without the suffix.
         first: Index of the first frame that will be written.
-        overwrite: Replace files of those names.
+        overwrite: Allow a folder that is not empty, and replace files with the same names.
     """
 
     def __init__(self, folder: Path, names: Callable[[int], str], first: int = 0, *, overwrite: bool = False) -> None:
         if folder.exists() and not folder.is_dir():
             raise MediaError(f"{folder} is a file; a sequence needs a folder")
         if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-            raise MediaError(f"{folder} is not empty; choose another, or allow overwriting (--overwrite)")
+            raise MediaError(f"{folder} is not empty; choose another folder, or allow overwriting (--overwrite)")
         self.folder, self.names = folder, names
         self.index = first
 
@@ -105,7 +105,7 @@ class SequenceWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Every file is closed already."""
+        """Do nothing: every file is closed already."""
 
 
 def png16(picture: Tensor) -> bytes:
@@ -122,8 +122,8 @@ def png16(picture: Tensor) -> bytes:
 def read_picture(path: Path, *, alpha: bool = False) -> Tensor:
     """One picture as ``[3, H, W]`` float32, sRGB.
 
-    With ``alpha`` as ``[4, H, W]``, straight: EXR holds premultiplied colour by convention and is divided by its alpha,
-    other formats are taken as they are.
+    With ``alpha`` it is ``[4, H, W]``, straight. EXR is premultiplied by convention, so its colour is divided by its
+    alpha; other formats are not changed.
     """
     import av
     from av.error import FFmpegError

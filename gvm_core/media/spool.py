@@ -1,4 +1,4 @@
-"""A clip in memory as a file without loss, for what reads files."""
+"""Writes a clip from memory to a lossless file, for code that reads files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .video import usual_layout
 
 
 def spool(path: Path, frames: Tensor, rate: Fraction, sound: Tensor | None = None, sound_rate: int = 0) -> None:
-    """Write frames with their sound to ``path``, an ``.avi``: the same clip always gives the same bytes.
+    """Write frames and audio to ``path``, an ``.avi``. The same clip always gives the same bytes.
 
     Args:
-        path: Where to.
-        frames: ``[T, 3, H, W]``, sRGB 0..1; 16 bits of it are kept.
-        rate: Frames a second.
-        sound: Its channels ``[C, N]``, -1..1; None for silence.
-        sound_rate: Samples a second.
+        path: The file to write.
+        frames: ``[T, 3, H, W]``, sRGB 0..1; stored in 16 bits.
+        rate: Frames per second.
+        sound: The audio channels ``[C, N]``, -1..1; None for no audio.
+        sound_rate: Audio samples per second.
     """
     import av
 

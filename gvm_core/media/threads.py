@@ -1,4 +1,4 @@
-"""Reading and writing beside the network: files in one thread, arithmetic in another."""
+"""Threads that read and write files while the networks compute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ END = object()
 
 
 def prefetch(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
-    """``items``, fetched by a thread that is up to ``count`` of them ahead.
+    """Yield ``items``. A thread fetches up to ``count`` items ahead.
 
     Example:
         >>> list(prefetch(range(4)))
@@ -34,10 +34,9 @@ def prefetch(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
 
 @contextmanager
 def in_background(work: Callable[[T], None], count: int = 2) -> Iterator[Callable[[T], None]]:
-    """``work`` as a function that returns at once; a thread does it in order, at most ``count`` items behind.
+    """Yield a function that gives items to a thread. The thread calls ``work`` in order, at most ``count`` items late.
 
-    After the first item that ``work`` fails on it does no more; the error comes out of a later call or of the ``with``
-    block.
+    If ``work`` fails, the other items are skipped. A later call or the end of the ``with`` block raises the error.
 
     Example:
         >>> done = []

@@ -1,4 +1,4 @@
-"""Videos in and matte videos out, frame by frame, through PyAV (FFmpeg's libraries)."""
+"""Reads videos and writes matte videos, frame by frame, with PyAV (FFmpeg's libraries)."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ BT709 = 1
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How pictures are written under one file suffix. No encoder here reorders frames.
+    """The encoder for one file suffix. No encoder here reorders frames.
 
     Attributes:
         name: FFmpeg's name of the encoder.
         pixels: Pixel format of the encoder.
-        odd_pixels: The one for frames with an odd edge, which chroma subsampling cannot hold.
+        odd_pixels: Pixel format for frames with an odd width or height, where chroma subsampling is not possible.
         options: The encoder's options.
-        part: Suffix of a container that holds a few frames of it.
+        part: File suffix for parts; it chooses their container.
     """
 
     name: str
@@ -55,34 +55,34 @@ CODECS = {
     ".mov": Codec("prores_ks", "yuv444p10le", "yuv444p10le", {"profile": "4444", "vendor": "apl0"}, ".mov"),
     ".mkv": Codec("ffv1", "gray16le", "gray16le", {"level": "3"}),
 }
-"""What each suffix means: small and playable anywhere (8 bits), for editors (10 bits), lossless (16 bits).
+"""The codec of each suffix: small and playable anywhere (8 bits), for editors (10 bits), lossless (16 bits).
 
-x264's tree of macroblocks is off: with it the same small frames (48x32, 96x64) came out as other bytes in one of twenty
-runs on a busy machine, and a run that was stopped must go on to the same bytes.
+x264's ``mbtree`` is off. With it, the same small frames (48x32, 96x64) gave other bytes in one of twenty runs on a busy
+machine, but a resumed run must give the same bytes.
 """
 
 TRIES = 2
-"""Key frames that are tried before a range is decoded from the video's first frame."""
+"""Number of key frames to try before a range is decoded from the video's first frame."""
 COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 
 
 class VideoReader:
-    """The frames of a video: an iterable of ``[3, H, W]`` float32, sRGB 0..1, that can be run through once.
+    """The frames of a video: an iterable of ``[3, H, W]`` float32, sRGB 0..1, that can be read once.
 
-    Conversion to RGB keeps 16 bits, rotation tags are applied, and nothing is held but the frame in hand.
+    Conversion to RGB keeps 16 bits, rotation tags are applied, and only the current frame is in memory.
 
     Args:
-        path: Any file FFmpeg reads; a still picture is a video of one frame.
+        path: Any file that FFmpeg reads; a still picture is a video of one frame.
         first: Index of the first frame wanted.
-        last: Index of the last frame wanted, itself included; ``None`` for all.
-        alpha: Give ``[4, H, W]``, with the file's own alpha as the last channel.
+        last: Index of the last frame wanted, included; ``None`` for all.
+        alpha: Read ``[4, H, W]``, with the file's own alpha as the last channel.
 
     Attributes:
-        rate: Frames per second, exact; the mean where they vary.
+        rate: Frames per second, exact; the mean if the rate varies.
         time_base: The unit of `times`, in seconds.
-        times: When each frame is shown, from the video's first, for the frames read so far; strictly rising.
-        tags: The colour tags the video carries, as PyAV's codec contexts have them.
-        decoded: Frames decoded so far, those before ``first`` included.
+        times: Display times of the video's frames, from the first to the last one read; strictly rising.
+        tags: The video's colour tags, as numbers of PyAV's codec contexts.
+        decoded: Number of frames decoded so far, including frames before ``first``.
     """
 
     def __init__(self, path: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
@@ -95,7 +95,7 @@ class VideoReader:
         self.tags = {name: int(getattr(self.stream.codec_context, name)) for name in COLOR_TAGS}
 
     def open(self) -> tuple[InputContainer, VideoStream]:
-        """The file, and the stream of its frames."""
+        """Open the file. Return it and its video stream."""
         import av
         from av.error import FFmpegError
 
@@ -113,19 +113,19 @@ class VideoReader:
 
     @property
     def names(self) -> Callable[[int], str]:
-        """The name of frame ``i``: the video's own, and the index."""
+        """The name of frame ``i``: the video's name and the index."""
         return lambda index: f"{self.path.stem}_matte.{index:06d}"
 
     @property
     def count(self) -> int | None:
-        """How many frames will come, if the file says; a guess for progress bars only."""
+        """Estimated number of frames to read, if the file says it. It may be wrong."""
         total = self.stream.frames or self.guessed_count()
         if self.last is not None and total is not None:
             total = min(total, self.last + 1)
         return None if total is None else max(total - self.first, 0)
 
     def guessed_count(self) -> int | None:
-        """Frames by duration and rate, where the file does not count them."""
+        """Number of frames estimated from duration and rate, if the file does not give the number."""
         import av
 
         seconds = self.container.duration / av.time_base if self.container.duration else None
@@ -148,13 +148,13 @@ class VideoReader:
             raise NoSuchFrameError(f"{self.path} has {index + 1} frames; there is no frame {self.first}", index + 1)
 
     def decoded_from(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Numbered frames, from ``first`` on, or from the last one there is if that comes earlier.
+        """Frames and their indices, from ``first`` on, or from an earlier frame.
 
-        Decoding begins at the key frame before, where the file tells where that is; else at the first frame.
+        Decoding begins at the key frame before ``first`` if the file gives its position, else at the first frame.
         """
         index = None
         if first:
-            with suppress(MediaError):  # what is damaged further on need not matter to this range
+            with suppress(MediaError):  # damage after this range does not matter
                 index = frame_index(self.path, first)
         if index is not None and index.keys:
             wanted = min(first, len(index.times) - 1)
@@ -167,7 +167,7 @@ class VideoReader:
         yield from enumerate(self.counted(self.container.decode(self.stream)))
 
     def sought(self, index: FrameIndex, wanted: int) -> Iterator[av.VideoFrame] | None:
-        """The frames from ``wanted`` on, by way of a key frame before it; None if that frame does not come by any."""
+        """The frames from ``wanted`` on, decoded from a key frame before it; None if no key frame leads to it."""
         from av.error import FFmpegError
 
         time = index.times[wanted]
@@ -181,13 +181,13 @@ class VideoReader:
         return None
 
     def counted(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        """The same frames, counted."""
+        """Yield ``frames``, and count them in `decoded`."""
         for frame in frames:
             self.decoded += 1
             yield frame
 
     def time(self, frame: av.VideoFrame) -> int:
-        """When ``frame``, the next one read, is shown; after the last one by a frame's time where the file does not say."""
+        """Display time of ``frame``, the next one read. If the file gives none, it is one frame after the last one."""
         if not self.times:
             return frame.pts or 0
         if frame.pts is None:
@@ -202,15 +202,15 @@ class VideoReader:
 
 
 class VideoWriter:
-    """Encodes consecutive frames into a file that `join_videos` can put together with others.
+    """Encodes consecutive frames into a file that `join_videos` can join with other files.
 
-    Mattes become grey at the codec's range, pictures BT.709 unless they go to RGB.
+    Mattes become grey in the codec's range, pictures BT.709 unless they are written as RGB.
 
     Args:
-        path: Where to; its suffix is the codec's ``part``.
+        path: The file to write; its suffix is the codec's ``part``.
         codec: From `CODECS`.
         rate: Frames per second.
-        tags: The source's colour tags, for mattes to carry too.
+        tags: The source's colour tags. Mattes get the same tags.
     """
 
     def __init__(self, path: Path, codec: Codec, rate: Fraction, tags: dict[str, int] | None = None) -> None:
@@ -224,12 +224,12 @@ class VideoWriter:
             self.container, self.stream = self.open(*picture.shape)
         converted = frame_for(picture, self.stream.pix_fmt)
         for name, value in self.color_tags(len(picture)).items():
-            with suppress(AttributeError):  # PyAV before it had these on frames; only ProRes asks them
+            with suppress(AttributeError):  # older PyAV has no tags on frames; only ProRes reads them
                 setattr(converted, name, value)
         self.container.mux(self.stream.encode(converted))
 
     def color_tags(self, channels: int) -> dict[str, int]:
-        """The source's for a matte, BT.709 for a picture."""
+        """The source's tags for a matte, BT.709 for a picture."""
         return self.tags if channels == 1 else dict.fromkeys(COLOR_TAGS, BT709)
 
     def open(self, channels: int, height: int, width: int) -> tuple[Any, Any]:
@@ -242,7 +242,7 @@ class VideoWriter:
         stream.width, stream.height = width, height
         stream.pix_fmt = self.codec.odd_pixels if odd else self.codec.pixels
         if stream.pix_fmt != self.codec.pixels:
-            log.warning("%s: frames of odd size are written as 4:4:4, which some players refuse", self.path.name)
+            log.warning("%s: odd width or height, so written as 4:4:4; some players cannot play that", self.path.name)
         for name, value in self.color_tags(channels).items():
             setattr(stream.codec_context, name, value)
         return container, stream
@@ -261,17 +261,17 @@ class VideoWriter:
 
 
 def usual_layout(channels: int) -> str:
-    """FFmpeg's name for where so many channels of sound commonly are, for files that do not say."""
+    """FFmpeg's name of the usual layout of ``channels`` audio channels, for files without a layout."""
     return {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}.get(
         channels, f"{channels} channels"
     )
 
 
 def frames_between(path: Path, begin: float, end: float | None = None) -> tuple[int, int | None]:
-    """Which frames of a video are shown from ``begin`` on and before ``end``, seconds on its own clock: first and last.
+    """The first and the last frame shown from ``begin`` until before ``end``, in seconds of the video's own clock.
 
     Raises:
-        MediaError: If there are none.
+        MediaError: If there are no such frames.
     """
     import av
     from av.error import FFmpegError

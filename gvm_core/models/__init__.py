@@ -1,1 +1,1 @@
-"""The networks and their weights: blocks, UNet, VAE, what is folded and sliced of them, LoRA, download."""
+"""The networks and their weights: blocks, UNet, VAE, folding, slicing, LoRA, download."""

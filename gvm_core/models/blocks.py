@@ -1,7 +1,7 @@
-"""What the UNet and the VAE are built of: residual blocks over space and over time, and attention.
+"""The building blocks of the UNet and the VAE: residual blocks over space and over time, and attention.
 
-Every layer with weights comes from a namespace of layer classes, ``operations``: `torch.nn`, or a host's own. Attributes
-have the names of the published weights, so a state dict of the published files fits (see `fold`).
+``operations`` is the namespace that all layers with weights come from: `torch.nn`, or a host's own. Attributes have the
+names of the published weights, so a state dict of the published files fits (see `fold`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """``(query, key, value [N, tokens, C], heads) -> [N, tokens, C]``: scaled dot-product attention with several heads."""
 GROUPS = 32
-"""Groups of every GroupNorm."""
+"""Number of groups of every GroupNorm."""
 
 
 def bare(operations: Any = nn) -> SimpleNamespace:
-    """The same layers without first values, for networks whose weights come from a file.
+    """The layers of ``operations`` without initial values, for networks whose weights come from a file.
 
-    On torch's meta device first values would cost seconds: torch imports its compiler for them.
+    On torch's meta device, initial values would cost seconds, because torch imports its compiler for them.
     """
     names = ("Linear", "Conv2d", "Conv3d", "GroupNorm", "LayerNorm")
     return SimpleNamespace(
@@ -33,7 +33,7 @@ def bare(operations: Any = nn) -> SimpleNamespace:
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """Attention by torch's own kernels. A host may bring another function like this one; see `Attention`.
+    """Attention by torch's own kernels. A host may use another function of the same type; see `Attention`.
 
     Example:
         >>> import torch
@@ -49,11 +49,11 @@ class Resnet(nn.Module):
 
     Args:
         operations: Makes the layers.
-        channels: Of the input.
+        channels: Channels of the input.
         out: Channels of the output.
-        eps: Of the normalisations.
-        time_channels: Width of the embedded timestep; None where there is none.
-        over_time: Convolve over time in place of space.
+        eps: Epsilon of the normalisations.
+        time_channels: Width of the embedded timestep; None for a resnet without a timestep.
+        over_time: Convolve over time instead of over space.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Resnet(nn.Module):
         self.conv_shortcut = conv(channels, out, 1) if channels != out else None
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        """``x`` to as many channels as wanted; ``time`` is an embedded timestep for each frame, ``[B*T, C]``."""
+        """``x`` to ``out`` channels; ``time`` is an embedded timestep for each frame, ``[B*T, C]``."""
         hidden = self.conv1(F.silu(self.norm1(x)))
         if self.time_emb_proj is not None and time is not None:
             shift = self.time_emb_proj(F.silu(time)).unflatten(0, (len(x), -1)).mT  # [N, C, 1] or [B, C, T]
@@ -79,7 +79,7 @@ class Resnet(nn.Module):
 
 
 class SpatioTemporalResnet(nn.Module):
-    """A resnet over space, then one over time, whose last layer already holds its share of the blend of both."""
+    """A resnet over space, then a resnet over time. The blend of both is folded into the last layer (see `fold`)."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class SpatioTemporalResnet(nn.Module):
         self.temporal_res_block = Resnet(operations, out, out, temporal_eps or eps, time_channels, over_time=True)
 
     def forward(self, x: Tensor, frames: int | None, time: Tensor | None = None) -> Tensor:
-        """``[B*T, C, h, w]``, ``frames`` (T) for each clip; None leaves out the layers over time."""
+        """``[B*T, C, h, w]``; ``frames`` is T, the frames of each clip. None leaves out the layers over time."""
         x = self.spatial_res_block(x, time)
         if frames is None:
             return x
@@ -104,12 +104,13 @@ class SpatioTemporalResnet(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Half the height and width by a convolution that takes every second place.
+    """Half the height and width, by a convolution with stride 2.
 
     Args:
         operations: Makes the layers.
-        channels: Of the input and the output.
-        centred: Pad by one all around, as the UNet does; else only below and on the right, as the encoder does.
+        channels: Channels of the input and the output.
+        centred: Pad by one pixel on all sides, as the UNet does. If False, pad only below and on the right, as the
+            encoder does.
     """
 
     def __init__(self, operations: Any, channels: int, centred: bool) -> None:
@@ -118,12 +119,12 @@ class Downsample(nn.Module):
         self.conv = operations.Conv2d(channels, channels, 3, stride=2, padding=int(centred))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, C, h, w]`` to ``[N, C, h / 2, w / 2]``: of odd sizes, the UNet rounds up and the encoder down."""
+        """``[N, C, h, w]`` to ``[N, C, h / 2, w / 2]``. The UNet rounds odd sizes up, the encoder rounds them down."""
         return self.conv(x if self.centred else F.pad(x, (0, 1, 0, 1)))
 
 
 class Level(nn.Module):
-    """What works at one size: resnets, attention after each of them or after none, and the way to the next size."""
+    """The layers at one size: resnets, attention after every resnet or after none, and the step to the next size."""
 
     def __init__(
         self,
@@ -139,5 +140,5 @@ class Level(nn.Module):
         self.upsamplers = nn.ModuleList([up] if up else [])
 
     def layers(self) -> Iterator[tuple[nn.Module, nn.Module | None]]:
-        """Each resnet, and the attention after it where there is one."""
+        """Each resnet, with the attention after it or None."""
         return zip_longest(self.resnets, self.attentions)

@@ -1,7 +1,8 @@
-"""Fetch the released weights: what they are and cost first, then resumable, verified, renamed when whole.
+"""Download the released weights: show size and licence, resume, verify, and rename each file when it is complete.
 
-huggingface_hub talks to the hub, by its `http_get`: its `hf_hub_download` begins a stopped file anew in newer versions,
-and reports no progress in older ones. Mirrors (``HF_ENDPOINT``), tokens, proxies and ``HF_HUB_OFFLINE`` are its own.
+The download uses huggingface_hub's `http_get`. Its `hf_hub_download` restarts a stopped file in newer versions, and
+reports no progress in older ones. huggingface_hub's mirrors (``HF_ENDPOINT``), tokens, proxies and ``HF_HUB_OFFLINE``
+work as usual.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SUFFIXES = {".json", ".safetensors", ".pt"}
 BLOCK = 1 << 18
 ATTEMPTS = 4
 PAUSE, TIMEOUT, PATIENCE = 0.5, 30.0, 1.0
-"""Seconds: between attempts, for the hub to answer, and between looks at what another process fetches."""
+"""Seconds: pause between attempts, wait for the hub's answer, wait for another process's lock."""
 BAR = "huggingface_hub.http_get"
 AGENT = "ComfyUI-GVM"
 
@@ -37,10 +38,10 @@ class Release:
     """Weights that somebody else published.
 
     Attributes:
-        repo: Their place on the hub.
-        size: Roughly how many bytes, to say before anything is asked of the network.
-        notice: What the user should know of their licence before fetching them.
-        revision: The commit that is meant; None takes the newest there is, as long as no commit is known to be released.
+        repo: The repository on the hub.
+        size: Rough number of bytes, shown before any network request.
+        notice: What the user should know about the licence before the download.
+        revision: The commit to download. None takes the newest, while no commit is known to be the release.
     """
 
     repo: str
@@ -54,23 +55,23 @@ GVM = Release(
     size=6_500_000_000,
     notice=(
         "The GVM weights are not ours and not under this project's licence. Their authors publish the code for "
-        "academic use under BSD-2-Clause and ask commercial users to contact them; for the weights no licence "
-        "statement is known to us. They were trained from Stable Video Diffusion, whose Stability AI Community "
-        "License has terms for derivatives, and on data sets for research only. Check that your use is allowed."
+        "academic use under BSD-2-Clause and ask commercial users to contact them. We know of no licence statement "
+        "for the weights. They were trained from Stable Video Diffusion, whose Stability AI Community License has "
+        "terms for derivatives, and on data sets for research only. Check that your use is allowed."
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """One file of a release, with what it must turn out to be.
+    """One file of a release, with its expected size and digest.
 
     Attributes:
         path: Relative to the model folder, with forward slashes.
-        revision: The commit it was listed at, and is fetched at.
+        revision: The commit at which the file was listed and is downloaded.
         size: Bytes.
         sha256: Digest of the content, for large files.
-        git_sha1: Digest as git computes it, for small ones.
+        git_sha1: Digest as git computes it, for small files.
     """
 
     path: str
@@ -81,22 +82,22 @@ class RemoteFile:
 
 
 Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all; raising from it stops the download, which can be resumed."""
+"""Called with the bytes done and the total bytes. It may raise to stop the download, which can be resumed later."""
 
 
 def fetch_release(release: Release, folder: Path, progress: Progress | None = None) -> Path:
-    """Bring a release into ``folder``, leaving files alone that are there already and right.
+    """Download a release into ``folder``. Files that are already there and correct are kept.
 
     Args:
-        release: What to fetch.
+        release: What to download.
         folder: The model folder to fill.
-        progress: Told how far things are, every few megabytes.
+        progress: Called with the progress every few megabytes.
 
     Returns:
         ``folder``, now a model that `load_model` takes.
 
     Raises:
-        DownloadError: If the network is off or fails, the disk is too small, or a file is not what it should be.
+        DownloadError: If the network is off or fails, the disk is too small, or a file has the wrong content.
     """
     progress = progress or (lambda _done, _total: None)
     files = list_files(release)
@@ -108,13 +109,13 @@ def fetch_release(release: Release, folder: Path, progress: Progress | None = No
                 fetch_missing(release, files, folder, progress)
                 return folder
         if not waits:
-            log.info("another process fetches %s into %s; waiting for it", release.repo, folder)
+            log.info("another process is downloading %s into %s; waiting for it", release.repo, folder)
         waits = True
         progress(0, total)
 
 
 def fetch_missing(release: Release, files: list[RemoteFile], folder: Path, progress: Progress) -> None:
-    """Fetch those of ``files`` that are not in ``folder`` yet, or not right."""
+    """Download the ``files`` that are missing or wrong in ``folder``."""
     total = sum(file.size for file in files)
     done, missing = 0, []
     for file in files:
@@ -130,13 +131,13 @@ def fetch_missing(release: Release, files: list[RemoteFile], folder: Path, progr
 
 
 def list_files(release: Release) -> list[RemoteFile]:
-    """What the release consists of at one commit, from the hub's listing."""
+    """The files of the release at one commit, as the hub lists them."""
     from huggingface_hub import HfApi
 
     hub = HfApi(endpoint=endpoint(), library_name=AGENT)
     place = f"{release.repo} at {hub.endpoint}"
     if is_offline():
-        raise DownloadError(f"HF_HUB_OFFLINE is set, so {place} is not asked for. {by_hand(release)}")
+        raise DownloadError(f"HF_HUB_OFFLINE is set, so {place} cannot be downloaded. Unset it. {by_hand(release)}")
     try:
         listed = hub.model_info(release.repo, revision=release.revision, files_metadata=True, timeout=TIMEOUT)
     except (*network_errors(), ValueError, KeyError) as error:
@@ -148,7 +149,7 @@ def list_files(release: Release) -> list[RemoteFile]:
         wanted = len(path.parts) == 2 and path.parts[0] in FOLDERS and path.suffix in SUFFIXES
         if wanted and ".." not in path.parts:
             if listed.sha is None or size is None:
-                raise DownloadError(f"{place} does not say which files it has, and how large. {by_hand(release)}")
+                raise DownloadError(f"{place} does not list its commit or a file's size. {by_hand(release)}")
             digests = (large.sha256, None) if large else (None, entry.blob_id)
             files.append(RemoteFile(str(path), listed.sha, size, *digests))
     if not any(file.path.startswith("unet/") and file.path.endswith(".safetensors") for file in files):
@@ -157,7 +158,7 @@ def list_files(release: Release) -> list[RemoteFile]:
 
 
 def fetch_file(release: Release, file: RemoteFile, target: Path, progress: Callable[[int], None]) -> None:
-    """Fetch one file to ``target.part``, going on where an earlier attempt stopped; check it; rename it."""
+    """Download one file to ``target.part``, resuming an earlier attempt. Check it, then rename it to ``target``."""
     from huggingface_hub import hf_hub_url
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -170,10 +171,10 @@ def fetch_file(release: Release, file: RemoteFile, target: Path, progress: Calla
         except network_errors() as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status == 416 or (part.exists() and part.stat().st_size > file.size):
-                break  # the file there has another size: the check below says so
+                break  # the part has the wrong size: the check below raises
             if attempt == ATTEMPTS or (status is not None and status < 500 and status != 429):
                 raise DownloadError(
-                    f"{url} could not be fetched: {error}. What arrived is kept; run it again to go on. "
+                    f"{url} could not be downloaded: {error}. The finished part is kept; run it again to resume. "
                     f"{by_hand(release)}"
                 ) from error
             log.warning("%s: %s; trying again", url, error)
@@ -181,13 +182,13 @@ def fetch_file(release: Release, file: RemoteFile, target: Path, progress: Calla
     if not is_whole(part, file, lambda _: progress(file.size)):
         part.unlink()
         raise DownloadError(
-            f"{url} arrived, but is not the file its publisher lists (wrong size or digest); it was deleted"
+            f"{url} is not the file that its publisher lists: wrong size or digest. It was deleted; run it again."
         )
     part.replace(target)
 
 
 def receive(url: str, part: Path, size: int, progress: Callable[[int], None]) -> None:
-    """Append what is missing of ``url`` to ``part``."""
+    """Append the missing bytes of ``url`` to ``part``."""
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
@@ -200,11 +201,11 @@ def receive(url: str, part: Path, size: int, progress: Callable[[int], None]) ->
 
 
 class CountedFile(io.BufferedWriter):
-    """A file to append to that tells with every block how long it is; what it calls may raise, and stop a download.
+    """A file to append to, which reports its length after every block.
 
     Args:
-        path: Of the file.
-        progress: Is told.
+        path: Path of the file.
+        progress: Called with the length; it may raise to stop the download.
     """
 
     def __init__(self, path: Path, progress: Callable[[int], None]) -> None:
@@ -220,7 +221,7 @@ class CountedFile(io.BufferedWriter):
 
 @contextmanager
 def no_bar() -> Iterator[None]:
-    """Keep the hub's bar of a single file off the screen: the caller shows how far all are."""
+    """Hide huggingface_hub's progress bar of a single file: the caller shows the progress of all files."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if are_progress_bars_disabled(BAR):
@@ -234,14 +235,14 @@ def no_bar() -> Iterator[None]:
 
 
 def network_errors() -> tuple[type[BaseException], ...]:
-    """What goes wrong on the way: the library that the hub's own errors are made of differs with its version."""
+    """The errors a request can raise. The base classes of huggingface_hub's errors differ between its versions."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return (OSError, *HfHubHTTPError.__bases__)
 
 
 def is_whole(path: Path, file: RemoteFile, progress: Callable[[int], None]) -> bool:
-    """Whether ``path`` has the size and digest that ``file`` should have; reading gigabytes takes its time, too."""
+    """Whether ``path`` has the size and digest of ``file``. Reports progress, as reading gigabytes takes time."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     if file.sha256 is None and file.git_sha1 is None:
@@ -255,7 +256,7 @@ def is_whole(path: Path, file: RemoteFile, progress: Callable[[int], None]) -> b
 
 
 def check_space(folder: Path, missing: list[RemoteFile]) -> None:
-    """Raise `DownloadError` if the disk under ``folder`` cannot take what of ``missing`` is not there in part."""
+    """Raise `DownloadError` if the disk of ``folder`` has too little space for the rest of the ``missing`` files."""
     parts = [folder / f"{file.path}.part" for file in missing]
     wanted = sum(file.size for file in missing) - sum(part.stat().st_size for part in parts if part.exists())
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
@@ -265,18 +266,18 @@ def check_space(folder: Path, missing: list[RemoteFile]) -> None:
 
 
 def is_offline() -> bool:
-    """Whether the user has asked to stay offline, now: huggingface_hub reads that once, when it is imported."""
+    """Whether ``HF_HUB_OFFLINE`` is set now. huggingface_hub reads it only once, when it is imported."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def endpoint() -> str | None:
-    """The mirror that ``HF_ENDPOINT`` names, now; None for the hub."""
+    """The mirror in ``HF_ENDPOINT`` now; None for the hub itself."""
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
 def by_hand(release: Release) -> str:
-    """What to do where the download cannot work."""
+    """What the user can do if the download cannot work."""
     return (
-        f"To bring the weights by hand, put unet/, vae/ and scheduler/ of {release.repo} into a folder and choose that; "
-        "a mirror can be named in HF_ENDPOINT."
+        f"To install the weights by hand, put unet/, vae/ and scheduler/ of {release.repo} into a folder and choose "
+        "that folder. To use a mirror, set HF_ENDPOINT."
     )

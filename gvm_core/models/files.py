@@ -1,4 +1,4 @@
-"""Read weight files and their configs, and say plainly what is wrong with them."""
+"""Read weight files and their configs, with clear errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ModelError(f"{path} should hold a JSON object")
+        raise ModelError(f"{path} must hold a JSON object")
     return content
 
 
@@ -52,7 +52,7 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
 
 
 def read_weights(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """The weights in a published network folder: one file or several, float32 or float16."""
+    """The weights in a published network folder: one file or several parts, float32 or float16."""
     for name in (WEIGHTS, WEIGHTS_FP16):
         if (folder / name).is_file():
             return read_safetensors(folder / name, dtype)
@@ -69,10 +69,10 @@ def read_weights(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Te
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether `read_weights` would find something in ``folder``."""
+    """Whether ``folder`` holds weights that `read_weights` can find."""
     return any((folder / name).is_file() for name in (WEIGHTS, WEIGHTS_FP16, *INDICES))
 
 
 def to_dtype(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """``tensor`` in ``dtype`` if it is floating point and one is asked for."""
+    """``tensor`` in ``dtype``, if it is floating point and ``dtype`` is not None."""
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor

@@ -1,6 +1,6 @@
-"""Between the published weights and those of our networks, in which everything constant is folded.
+"""Converts published weights to those of our networks and back. Our networks have all constant parts folded in.
 
-Knows names and numbers, not what is computed with them. Folding keeps outputs to rounding: within 1e-5 of their size in float32.
+Folding changes outputs only by rounding: by at most 1e-5 of their size in float32.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ Weights = dict[str, Tensor]
 
 BLEND, LAST = ".time_mixer.mix_factor", ".temporal_res_block.conv2"
 TEXT = (".attn2.", ".norm2.")
-"""Names of the attention to a text or picture that SVD has and matting has no use for."""
+"""Parts of the names of SVD's attention to a text or picture, which matting does not use."""
 
 
 def is_text(name: str) -> bool:
-    """Whether the weight or layer of this name belongs to the attention to a text.
+    """Whether the weight or layer ``name`` belongs to the attention to a text.
 
     Example:
         >>> is_text("mid_block.attentions.0.transformer_blocks.0.attn2.to_q"), is_text("mid_block.resnets.0.norm2")
@@ -28,20 +28,20 @@ def is_text(name: str) -> bool:
 
 
 def fold(published: Weights, *, mixes_in_time: bool) -> tuple[Weights, dict[str, float]]:
-    """The published weights of a UNet or a VAE as our networks hold them.
+    """Convert the published weights of a UNet or a VAE to the weights of our networks.
 
-    - Attention to a single token of zeros gives the bias of its output, whatever asks. That bias goes to the attention
-      before it; the rest of it goes away.
-    - A resnet over time adds a change to its input. To blend input and output is to add a part of that change, so its
-      last layer is scaled by that part.
+    - Attention to a single token of zeros gives the bias of its output layer, whatever the query is. That bias is added
+      to the self-attention before it; the other weights of the attention are removed.
+    - A resnet over time adds a change to its input. Blending the input with the output adds a share of that change. So
+      the resnet's last layer is scaled by the share.
 
     Args:
         published: Tensors by their published names.
-        mixes_in_time: The sigmoid of a mix factor is the share of the result over time, as in the VAE. In the UNet it is
-            the share of the result over space.
+        mixes_in_time: True if the sigmoid of a mix factor is the share of the result over time, as in the VAE. In the
+            UNet it is the share of the result over space.
 
     Returns:
-        The weights, and for each scaled layer its share, by the layer's name.
+        The weights, and the share of each scaled layer by the layer's name.
     """
     weights, shares = {**published}, {}
     for name, value in published.items():
@@ -62,13 +62,14 @@ def fold(published: Weights, *, mixes_in_time: bool) -> tuple[Weights, dict[str,
 
 
 def publish(weights: Weights, text_channels: int = 0) -> Weights:
-    """The way back: weights in the published layout that `fold` turns into ``weights`` again, to the bit.
+    """The inverse of `fold`: weights in the published layout. `fold` turns them into exactly ``weights`` again.
 
     Args:
-        weights: Of one of our networks.
-        text_channels: The configuration's ``cross_attention_dim``, for a UNet.
+        weights: The weights of one of our networks.
+        text_channels: For a UNet, the configuration's ``cross_attention_dim``.
     """
-    published = {name: 2 * value if f"{LAST}." in name else value for name, value in weights.items()}  # an even blend
+    # `left_out` sets every mix factor to 0, a share of one half
+    published = {name: 2 * value if f"{LAST}." in name else value for name, value in weights.items()}
     like = next(iter(weights.values()))
     for name, (shape, constant) in left_out({name: value.shape for name, value in weights.items()}, text_channels):
         published[name] = like.new_full(shape, constant)
@@ -76,7 +77,7 @@ def publish(weights: Weights, text_channels: int = 0) -> Weights:
 
 
 def left_out(shapes: dict[str, torch.Size], text_channels: int) -> Iterator[tuple[str, tuple[tuple[int, ...], float]]]:
-    """What the published layout has beside our weights: names, shapes, and a constant that changes nothing."""
+    """Names and shapes of published weights that our networks lack, each with the constant that `publish` fills in."""
     for name, shape in shapes.items():
         block, found, _ = name.partition(f"{LAST}.weight")
         if found:
@@ -91,17 +92,17 @@ def left_out(shapes: dict[str, torch.Size], text_channels: int) -> Iterator[tupl
 
 
 def published_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the published weights of one of our networks, whose own may be on torch's meta device."""
+    """Names and shapes of a network's weights in the published layout. The network may be on torch's meta device."""
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     more = {name: shape for name, (shape, _) in left_out(shapes, text_channels(network))}
     return {**{name: tuple(shape) for name, shape in shapes.items()}, **more}
 
 
 def published_weights(network: nn.Module) -> Weights:
-    """The weights of one of our networks in the published layout."""
+    """A network's weights in the published layout."""
     return publish(network.state_dict(), text_channels(network))
 
 
 def text_channels(network: nn.Module) -> int:
-    """How wide the text is that the published layout of a UNet provides for."""
+    """Width of the text embedding in the published layout of a UNet; 0 for a VAE."""
     return int(getattr(network, "cross_attention_dim", 0))

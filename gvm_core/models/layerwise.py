@@ -1,8 +1,8 @@
-"""The VAE layer by layer: over space a few frames at a time, over time a few rows at a time. The same numbers.
+"""Runs the VAE layer by layer in less memory, with the same result.
 
-Run whole, a window's activations need several times the memory of the largest of them. Here only that one is whole:
-a layer over space sees no other frame and a layer over time no other pixel, so each works through the frames or the
-rows and writes where it read. Normalisations take their statistics from all of them first.
+Run at once, a window's activations need several times the memory of the largest of them. Here only the largest is held
+whole. A layer over space needs no other frame, and a layer over time needs no other pixel. So each layer works through
+the frames or rows piece by piece, and overwrites its input. Normalisations first gather statistics from all pieces.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Slicing:
-    """How much is computed at once. Changes memory and time, never the picture.
+    """How much is computed at once. It changes memory and time, never the result.
 
     Attributes:
-        name: For the log.
-        frames: Frames that a layer over space sees at once.
-        rows: Rows of every frame that a layer over time sees at once.
-        keep: Keep what lies between two convolutions over time; else compute it twice, for half the memory.
-        bands: Rows that a layer over space sees at once; None for whole frames.
-        spill: Keep activations in host memory, and bring to the device what is being computed.
+        name: Name in the log.
+        frames: Frames that a layer over space computes at once.
+        rows: Rows of every frame that a layer over time computes at once.
+        keep: Keep the values between two convolutions over time. If False, compute them twice, in half the memory.
+        bands: Rows that a layer over space computes at once; None for whole frames.
+        spill: Keep activations in host memory, and move only what is being computed to the device.
     """
 
     name: str = ""
@@ -41,14 +41,14 @@ BY_ROWS = Slicing("row by row", rows=16, keep=False, bands=64)
 IN_HOST_MEMORY = Slicing("row by row, with activations in host memory", rows=16, bands=64, spill=True)
 
 QUERIES = 4096
-"""Queries of attention at once: its scores are what would be largest, where no fused kernel takes so wide a head."""
+"""Attention queries computed at once. This keeps the scores small where no fused kernel supports so wide a head."""
 
 
 class Statistics:
     """Mean and variance of the groups of a normalisation, gathered piece by piece (Chan et al., 1979).
 
     Args:
-        norm: The normalisation. What it has learned is fetched to wherever it is needed.
+        norm: The normalisation. Its weights are copied to the device of the values.
     """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
@@ -57,7 +57,7 @@ class Statistics:
         self.mean = self.spread = torch.zeros(norm.num_groups)
 
     def add(self, values: Tensor) -> None:
-        """Take in a piece ``[1, C, ...]``."""
+        """Add the values of a piece ``[1, C, ...]``."""
         grouped = values.reshape(self.norm.num_groups, -1).to(precision_of_sums(values))
         variance, mean = torch.var_mean(grouped, dim=1, correction=0)
         count = grouped.shape[1]
@@ -69,7 +69,7 @@ class Statistics:
         self.count = total
 
     def activate(self, values: Tensor) -> Tensor:
-        """Normalise a piece ``[1, C, ...]``, then SiLU."""
+        """Normalise a piece ``[1, C, ...]``, then apply SiLU."""
         each = self.norm.num_channels // self.norm.num_groups
         scale = (self.spread / self.count + self.norm.eps).rsqrt()
         shift = -self.mean * scale
@@ -83,20 +83,20 @@ class Statistics:
 
 
 def precision_of_sums(values: Tensor) -> torch.dtype:
-    """Float32, or more if ``values`` have more."""
+    """Float32, or the precision of ``values`` if that is higher."""
     return torch.promote_types(values.dtype, torch.float32)
 
 
 def spans(length: int, each: int) -> Iterator[slice]:
-    """``length`` in pieces of ``each``."""
+    """Slices that divide ``length`` into pieces of ``each``."""
     return (slice(first, min(first + each, length)) for first in range(0, length, each))
 
 
 class Layers:
-    """Runs an encoder's layers over frames, or a decoder's over those of one window.
+    """Runs an encoder's layers on frames, or a decoder's layers on the frames of one window.
 
     Args:
-        slicing: How much at once.
+        slicing: How much to compute at once.
         device: Where to compute.
     """
 
@@ -105,11 +105,11 @@ class Layers:
         self.store = torch.device("cpu") if slicing.spill else device
 
     def encode(self, encoder: Any, images: Tensor) -> Tensor:
-        """Pictures ``[N, C, H, W]`` to unscaled moments ``[N, 2c, h, w]``, one by one."""
+        """Pictures ``[N, C, H, W]`` to unscaled moments ``[N, 2c, h, w]``, one picture at a time."""
         return torch.cat([self.encode_frame(encoder, image) for image in images.split(1)])
 
     def encode_frame(self, encoder: Any, image: Tensor) -> Tensor:
-        """A picture ``[1, C, H, W]`` to its moments ``[1, 2c, h, w]``."""
+        """A picture ``[1, C, H, W]`` to its unscaled moments ``[1, 2c, h, w]``."""
         frame = self.assembled(image.to(self.store), encoder.conv_in, halo=1)
         for block in encoder.down_blocks:
             for resnet in block.resnets:
@@ -130,7 +130,7 @@ class Layers:
         for resnet, attention in zip(others, decoder.mid_block.attentions, strict=False):
             frames = [self.attend(frame, attention) for frame in frames]
             frames = self.resnet(frames, resnet)
-        enlarge = None  # with the layer after it, frame by frame: between them frames are largest
+        enlarge = None  # runs frame by frame together with the next resnet: enlarged frames are the largest
         for block in decoder.up_blocks:
             for resnet in block.resnets:
                 frames, enlarge = self.resnet(frames, resnet, enlarge), None
@@ -139,7 +139,7 @@ class Layers:
         return decoder.time_conv_out(pictures.movedim(0, 1)[None])[0].movedim(1, 0)
 
     def each(self, frames: list[Tensor], layer: Callable[[Tensor], Tensor], halo: int, factor: int = 1) -> list[Tensor]:
-        """A layer over space on every frame ``[1, C, H, W]``; ``frames`` is emptied on the way."""
+        """Run a layer over space on every frame ``[1, C, H, W]``. Empties ``frames``."""
         done: list[Tensor] = []
         while frames:
             if self.slicing.bands is None:
@@ -151,7 +151,7 @@ class Layers:
         return done
 
     def assembled(self, frame: Tensor, layer: Callable[[Tensor], Tensor], halo: int, factor: int = 1) -> Tensor:
-        """A layer over space on one frame, band by band, into a new frame."""
+        """Run a layer over space on one frame, band by band, into a new frame."""
         whole: Tensor | None = None
         for rows, result in self.bands(frame, layer, halo, factor):
             if whole is None:
@@ -163,13 +163,13 @@ class Layers:
     def bands(
         self, frame: Tensor, layer: Callable[[Tensor], Tensor], halo: int, factor: int = 1
     ) -> Iterator[tuple[slice, Tensor]]:
-        """A layer over space on one frame: for each band of rows, which rows result and what is in them.
+        """Run a layer over space on one frame. Yields, for each band, the rows of the result and their values.
 
         Args:
             frame: ``[1, C, H, W]``.
-            layer: Takes and gives such frames, ``factor`` times as large.
-            halo: How many rows beyond its own the layer looks at. At the frame's borders it does its own padding.
-            factor: By which it enlarges.
+            layer: Maps a frame to a frame ``factor`` times as large.
+            halo: How many rows above and below a band the layer needs. It pads at the frame's borders itself.
+            factor: How much the layer enlarges the frame.
         """
         height = frame.shape[2]
         for rows in spans(height, self.slicing.bands or height):
@@ -179,7 +179,7 @@ class Layers:
             yield slice(factor * rows.start, factor * rows.stop), inner.to(self.store)
 
     def resnet(self, frames: list[Tensor], block: Any, enlarge: Callable | None = None) -> list[Tensor]:
-        """A resnet over space, then one over time. Empties ``frames``."""
+        """Run a resnet over space, then a resnet over time. Empties ``frames``."""
         spatial = block.spatial_res_block
         if self.slicing.bands is None:
             frames = self.each(frames, lambda frame: spatial(enlarge(frame) if enlarge else frame), halo=2)
@@ -189,14 +189,14 @@ class Layers:
         return frames
 
     def statistics(self, frame: Tensor, norm: nn.GroupNorm) -> Statistics:
-        """Of one frame, band by band."""
+        """The statistics of one frame, band by band."""
         gathered = Statistics(norm)
         for rows in spans(frame.shape[2], self.slicing.bands or frame.shape[2]):
             gathered.add(frame[:, :, rows].to(self.device))
         return gathered
 
     def spatial_resnet(self, frame: Tensor, block: Any, enlarge: Callable | None = None) -> Tensor:
-        """A resnet over space on one frame, band by band. May write into it."""
+        """Run a resnet over space on one frame, band by band. May overwrite ``frame``."""
         if enlarge:
             frame = self.assembled(frame, enlarge, halo=1, factor=2)
         norm = self.statistics(frame, block.norm1)
@@ -209,7 +209,7 @@ class Layers:
         return frame
 
     def temporal_resnet(self, frames: list[Tensor], block: Any) -> None:
-        """What a block's layers over time add to its frames, in place, a few rows at a time."""
+        """Run a block's resnet over time on ``frames`` in place, a few rows at a time."""
         temporal = block.temporal_res_block
         rows = [*spans(frames[0].shape[2], self.slicing.rows)]
         before, between = Statistics(temporal.norm1), Statistics(temporal.norm2)
@@ -222,7 +222,7 @@ class Layers:
             between.add(found)
             if self.slicing.keep:
                 kept.append(found.to(self.store))
-        # A band's own rows are all that its layers look at, so they may be overwritten while the others are waited for.
+        # The layers over time read only the span's own rows, so they can be overwritten before the other spans.
         for span in rows:
             found = kept.pop(0).to(self.device) if kept else hidden(span)
             change = temporal.conv2(between.activate(found))
@@ -230,22 +230,22 @@ class Layers:
                 frame[:, :, span] += part
 
     def across(self, frames: list[Tensor], rows: slice) -> Tensor:
-        """Some rows of all frames, ``[1, C, T, rows, W]``."""
+        """The given rows of all frames, ``[1, C, T, rows, W]``, on the device."""
         return torch.stack([frame[:, :, rows] for frame in frames], dim=2).to(self.device)
 
     def attend(self, frame: Tensor, attention: Any) -> Tensor:
-        """Attention over one frame, a few places at a time; each of them sees the whole frame."""
+        """Attention over one frame, `QUERIES` pixels at a time; each pixel sees the whole frame."""
         return attention(frame.to(self.device), QUERIES).to(self.store)
 
     def last(self, frame: Tensor, network: Any) -> Tensor:
-        """The last layers over space of an encoder or a decoder: ``[1, C, H, W]`` to its output on the device."""
+        """The last layers over space of an encoder or decoder: ``[1, C, H, W]`` to its output, on the device."""
         if self.slicing.bands is None:
             return network.conv_out(F.silu(network.conv_norm_out(frame.to(self.device))))
         norm = self.statistics(frame, network.conv_norm_out)
         return self.assembled(frame, lambda band: network.conv_out(norm.activate(band)), halo=1).to(self.device)
 
     def halved(self, frame: Tensor, halve: Callable[[Tensor], Tensor]) -> Tensor:
-        """A convolution that takes every second place, band by band: each output row sees its two rows and the next."""
+        """Run a convolution with stride 2, band by band. Output row ``y`` needs the input rows ``2y`` to ``2y + 2``."""
         height = frame.shape[2]
         pieces = [
             halve(frame[:, :, 2 * rows.start : min(2 * rows.stop + 1, height)].to(self.device)).to(self.store)

@@ -1,4 +1,4 @@
-"""Low-rank updates of the UNet: read from any of the usual files, merged into the weights, taken out again."""
+"""Low-rank updates (LoRA) of the UNet: read the usual file formats, merge them into the weights, remove them again."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .files import read_json, read_safetensors, safetensors_metadata
 LORA_FILES = ("pytorch_lora_weights.safetensors", "pytorch_lora_weights.pt")
 ADAPTER_CONFIG = "adapter_config.json"
 
-# peft writes lora_A and lora_B, older files have lora.down and lora.up; either may carry an adapter's name.
+# peft writes lora_A and lora_B, older files have lora.down and lora.up. Both may contain an adapter's name.
 PARTS = re.compile(r"^(?P<module>.+?)\.(?:lora_(?P<ab>[AB])|lora[._](?P<du>down|up))(?:\.\w+)?\.weight$")
 PREFIXES = ("base_model.model.", "model.", "unet.")
 
 
 @dataclass(frozen=True, slots=True)
 class LowRank:
-    """One module's update, ``scale * up @ down``.
+    """The update of one module, ``scale * up @ down``.
 
     Attributes:
         down: ``[r, in]``, or ``[r, in, kh, kw]`` for a convolution.
@@ -46,16 +46,16 @@ class LowRank:
 
 
 def find_lora(folder: Path) -> Path | None:
-    """The LoRA that lies beside a UNet's weights in ``folder``, if one does."""
+    """The LoRA file beside a UNet's weights in ``folder``; None if there is none."""
     return next((folder / name for name in LORA_FILES if (folder / name).is_file()), None)
 
 
 def read_lora(path: Path) -> dict[str, LowRank]:
-    """Read a LoRA file, or the one in a folder, whichever of the four usual namings it uses.
+    """Read a LoRA file, or the LoRA file in a folder. All four usual namings are understood.
 
-    The rank is read from the tensors; alpha from the file's own ``.alpha`` entries, else from ``adapter_config.json``
-    beside it, else from the metadata in a safetensors file. Where no alpha is recorded it equals the rank: scale 1,
-    as everywhere.
+    The rank is read from the tensors. Alpha is read from the file's ``.alpha`` entries, else from
+    ``adapter_config.json`` beside it, else from the metadata in a safetensors file. If no alpha is recorded, it equals
+    the rank: the scale is 1, as in other tools.
 
     Args:
         path: A ``.safetensors`` or ``.pt`` file, or a folder that holds one under its usual name.
@@ -79,12 +79,12 @@ def read_lora(path: Path) -> dict[str, LowRank]:
     for key, tensor in tensors.items():
         match = PARTS.match(key)
         if match is None:
-            raise ModelError(f"{path} is not a LoRA this model can use: it has no place for {key!r}")
+            raise ModelError(f"{path} is not a LoRA that can be read: {key!r} is not the name of a LoRA tensor")
         half = "down" if match["ab"] == "A" or match["du"] == "down" else "up"
         halves.setdefault(strip(match["module"]), {})[half] = tensor
     incomplete = [name for name, half in halves.items() if len(half) != 2]
     if incomplete or not halves:
-        raise ModelError(f"{path} is incomplete: {incomplete[0] if incomplete else 'it'} lacks half of its update")
+        raise ModelError(f"{path} is incomplete: {incomplete[0] if incomplete else 'it'} lacks an up or down matrix")
 
     config = adapter_config(path)
     return {
@@ -100,17 +100,18 @@ def check_lora(unet: nn.Module, lora: dict[str, LowRank]) -> None:
         weight = parameters.get(f"{name}.weight")
         shape = (update.up.shape[0], *update.down.shape[1:])
         if weight is None or tuple(weight.shape) != shape:
-            there = "nothing" if weight is None else f"a weight of shape {list(weight.shape)}"
+            there = "no such weight" if weight is None else f"a weight of shape {list(weight.shape)}"
             raise ModelError(
-                f"the LoRA belongs to another network: it changes {name} by {list(shape)}, where this one has {there}"
+                f"the LoRA belongs to another network: it updates {name} with shape {list(shape)}, "
+                f"but this network has {there}"
             )
 
 
 def merge_lora(unet: nn.Module, lora: dict[str, LowRank], strength: float) -> dict[str, Tensor]:
-    """Add ``strength`` times the updates, which `check_lora` has passed, to the UNet's weights, in place.
+    """Add ``strength`` times the updates to the UNet's weights in place. Call `check_lora` first.
 
     Returns:
-        The weights that were changed, as they were: `restore_weights` takes the LoRA out again, exactly.
+        The original values of the changed weights. `restore_weights` uses them to remove the LoRA exactly.
     """
     parameters = dict(unet.named_parameters())
     originals = {}
@@ -131,7 +132,7 @@ def restore_weights(unet: nn.Module, originals: dict[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a LoRA file. A ``.pt`` is unpickled with tensors allowed and nothing else."""
+    """The tensors of a LoRA file. A ``.pt`` file may hold tensors only; other pickled objects are refused."""
     if not path.is_file():
         raise ModelError(f"there is no LoRA file {path}")
     if path.suffix == ".safetensors":
@@ -139,18 +140,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is damaged, or holds more than tensors and is not opened for safety") from error
+        raise ModelError(
+            f"{path} is damaged, or it holds more than tensors. It was not opened for safety; use a .safetensors file."
+        ) from error
 
 
 def strip(name: str) -> str:
-    """A module's name without the prefixes that the tools which write LoRAs put before it."""
+    """A module's name without the prefixes that LoRA tools add."""
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
     return name
 
 
 def adapter_config(path: Path) -> dict[str, Any]:
-    """What is known of a LoRA beside its tensors: ``adapter_config.json``, or the file's own metadata."""
+    """The settings of a LoRA: ``adapter_config.json`` beside the file, or the file's own metadata."""
     beside = path.parent / ADAPTER_CONFIG
     if beside.is_file():
         config = read_json(beside)
@@ -158,7 +161,7 @@ def adapter_config(path: Path) -> dict[str, Any]:
         metadata = safetensors_metadata(path).get("lora_adapter_metadata") if path.suffix == ".safetensors" else None
         config = {strip(key): value for key, value in json.loads(metadata).items()} if metadata else {}
     if config.get("use_dora"):
-        raise ModelError(f"{path} is a DoRA, which cannot be merged as a LoRA; train it without use_dora")
+        raise ModelError(f"{path} is a DoRA, which cannot be merged like a LoRA; train it without use_dora")
     return config
 
 

@@ -1,7 +1,7 @@
 """The matting UNet: Stable Video Diffusion's video UNet without its text, image and camera conditioning.
 
-Knows nothing of windows, noise or devices. SVD's size, where R is a resnet and A a transformer, each over space and then
-over time::
+It does not handle windows, noise or devices. The diagram shows SVD's size. R is a resnet and A is a transformer, each
+over space and then over time::
 
     [B, T, 8, h, w] -> conv_in                            conv_out -> [B, T, 4, h, w]
     320 wide   1/1     R A  R A  halve   --- skips --->   R A  R A  R A
@@ -10,9 +10,9 @@ over time::
     1280       1/8     R    R            --- skips --->   R    R    R    double
                                   middle: R A R
 
-The timestep is embedded once and given to every resnet. Skips are what `conv_in`, every R or R A, and every halving gave on
-the way down; each R on the way up takes the last of them in. A resnet's blend of space and time is folded into its
-weights (see `fold`); a transformer's is `Blend`.
+The timestep is embedded once and given to every resnet. The skips are the outputs of `conv_in`, of every R or R A, and
+of every halving on the way down. Each R on the way up takes the latest unused skip as extra input. A resnet's blend of
+space and time is folded into its weights (see `fold`); a transformer uses `Blend`.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ SVD = {
     "num_attention_heads": [5, 10, 20, 20],
     "cross_attention_dim": 1024,
 }
-"""What a configuration says where it says nothing."""
+"""SVD's values, used for keys that a configuration lacks."""
 ATTENDS = {
     "CrossAttnDownBlockSpatioTemporal": True,
     "DownBlockSpatioTemporal": False,
     "CrossAttnUpBlockSpatioTemporal": True,
     "UpBlockSpatioTemporal": False,
 }
-"""Whether the levels of a configuration's block types have transformers."""
+"""Whether a block type has transformers."""
 
 
 class MattingUNet(Network):
-    """Video latents and a timestep in, alpha latents (or a velocity towards them) out.
+    """Predicts alpha latents, or a velocity towards them, from video latents and a timestep.
 
-    Normalisations have the epsilons that SVD's weights were trained with: those of resnets are 1e-5 on the way down in
-    levels without transformers and in the middle, 1e-6 elsewhere. A wrong one changes the result by less than a comparison
-    of outputs shows, so tests look at them one by one.
+    Normalisations have the epsilons that SVD's weights were trained with. In resnets these are 1e-5 in the middle and,
+    on the way down, in levels without transformers; elsewhere 1e-6. A wrong epsilon changes outputs too little for a
+    comparison to show it, so tests check each one.
 
     Args:
-        config: The ``unet/config.json`` of a published model. Keys the network has no use for are ignored.
+        config: The ``unet/config.json`` of a published model. Unknown keys are ignored.
         operations: Makes the layers; see `blocks`.
         attend: Computes attention.
     """
@@ -75,7 +75,7 @@ class MattingUNet(Network):
         depths = per_level(config["transformer_layers_per_block"])
         down, up = ([ATTENDS[kind] for kind in config[f"{way}_block_types"]] for way in ("down", "up"))
         if {len(layers), len(heads), len(depths), len(down), len(up)} != {len(widths)}:
-            raise ValueError(f"block_out_channels names {len(widths)} levels, and other keys another number of them")
+            raise ValueError(f"block_out_channels has {len(widths)} levels, but other keys have another number")
         self.cross_attention_dim: int = operator.index(config["cross_attention_dim"])
 
         time = 4 * widths[0]
@@ -96,7 +96,7 @@ class MattingUNet(Network):
         self.mid_block = Level(middle, [transformer(last)])
         for i, attends in zip(reversed(range(len(widths))), up, strict=True):
             below, above = widths[min(i + 1, last)], widths[max(i - 1, 0)]
-            skips = [widths[i]] * layers[i] + [above]  # the last of them comes from before this level's way down
+            skips = [widths[i]] * layers[i] + [above]  # the last skip is the input of this level on the way down
             inputs = [below] + [widths[i]] * layers[i]
             resnets = [resnet(x + skip, widths[i], eps=1e-6) for x, skip in zip(inputs, skips, strict=True)]
             attentions = [transformer(i) for _ in resnets if attends]
@@ -110,7 +110,7 @@ class MattingUNet(Network):
         Args:
             latents: ``[B, T, 8, h, w]``: four channels of noise (zeros in the one-step mode), then four of the image.
             timestep: ``[B]`` or a scalar, in 0..1000.
-            spatial_only: Leave out all layers over time, to learn from single frames in half of the work.
+            spatial_only: Leave out all layers over time, to learn from single frames with half the work.
 
         Returns:
             ``[B, T, 4, h, w]``.
@@ -141,19 +141,19 @@ class MattingUNet(Network):
                 x = self.run(resnet, x, length, time)
                 x = self.run(transformer, x, length) if transformer else x
             for double in level.upsamplers:
-                x = double(x, skips[-1].shape[-2:])  # odd sizes lost a row on the way down
+                x = double(x, skips[-1].shape[-2:])  # doubling alone would not restore odd sizes
 
         x = self.conv_out(F.silu(self.conv_norm_out(x)))
         return rearrange(x, "(b t) c h w -> b t c h w", t=frames)
 
     def slice_tokens(self, count: int) -> None:
-        """Have feed-forward layers take this many tokens at once. Changes memory, never the result."""
+        """Set how many tokens feed-forward layers compute at once. It changes memory, never the result."""
         for module in self.modules():
             if isinstance(module, FeedForward):
                 module.tokens_at_once = count
 
     def variants(self, positions: int, sample: Callable[[Tensor], Tensor]) -> list[Variant]:
-        """Exact ways to ``sample`` alpha latents of a window with ``positions`` latent pixels in all frames."""
+        """Exact variants of ``sample``, for a window with ``positions`` latent pixels in all its frames together."""
 
         def with_tokens(name: str, count: int, share: float) -> Variant:
             def run(latents: Tensor) -> Tensor:
@@ -165,12 +165,12 @@ class MattingUNet(Network):
         return [with_tokens("as planned", 2**15, 1.0), with_tokens("in thin slices", 2**11, 0.9)]
 
     def activation_bytes(self, positions: int) -> int:
-        """Peak of activations for ``positions`` latent pixels in all frames: measured on SVD's UNet, 320 wide."""
+        """Peak bytes of activations for ``positions`` latent pixels in all frames, measured on SVD's UNet, 320 wide."""
         return int(7_300 * positions * self.conv_in.out_channels / 320 * self.dtype.itemsize / 2)
 
 
 class SpatioTemporalTransformer(nn.Module):
-    """Attention among the places of a frame, then among the frames of a place, blended by a learned share."""
+    """Attention over the pixels of a frame, then over the frames at each pixel, blended with a learned share."""
 
     def __init__(self, operations: Any, attend: Attention, channels: int, heads: int, depth: int) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ class SpatioTemporalTransformer(nn.Module):
         self.proj_out = operations.Linear(channels, channels)
 
     def forward(self, x: Tensor, frames: int | None) -> Tensor:
-        """``[B*T, C, h, w]``, ``frames`` (T) for each clip; None leaves out the layers over time."""
+        """``[B*T, C, h, w]``; ``frames`` is T, the frames of each clip. None leaves out the layers over time."""
         height, width = x.shape[-2:]
         tokens = self.proj_in(rearrange(self.norm(x), "n c h w -> n (h w) c"))
         for over_space, over_time in zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True):
@@ -198,9 +198,9 @@ class SpatioTemporalTransformer(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention and a feed-forward layer, each added to its input; over time, another feed-forward layer first.
+    """Self-attention and a feed-forward layer, each added to its input. Over time, another feed-forward layer is first.
 
-    SVD's attention to a text or picture in between has nothing to look at here: its bias is in ``attn1`` (see `fold`).
+    SVD has attention to a text or picture in between. Here only its bias is left, in ``attn1`` (see `fold`).
     """
 
     def __init__(self, operations: Any, attend: Attention, channels: int, heads: int, over_time: bool = False) -> None:
@@ -223,12 +223,12 @@ class TransformerBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every token looks at all tokens of its row."""
+    """Attention of every token to all tokens of its sequence."""
 
     def __init__(self, operations: Any, attend: Attention, channels: int, heads: int) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
-            raise ValueError(f"{heads} attention heads cannot share {channels} channels")
+            raise ValueError(f"{channels} channels cannot be divided evenly among {heads} attention heads")
         self.attend, self.heads = attend, heads
         self.to_q, self.to_k, self.to_v = (operations.Linear(channels, channels, bias=False) for _ in range(3))
         self.to_out = nn.ModuleList([operations.Linear(channels, channels)])
@@ -239,7 +239,7 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers, four times as wide in between, on a slice of the tokens at a time."""
+    """Two layers, four times as wide in between, computed on a slice of the tokens at a time."""
 
     tokens_at_once = 2**15
 
@@ -253,12 +253,12 @@ class FeedForward(nn.Module):
         flat, each = tokens.flatten(0, 1), self.tokens_at_once
         if len(flat) <= each or torch.is_grad_enabled():
             return self.net(tokens)
-        if torch.compiler.is_compiling():  # as many slices whatever the size, so that one graph serves all sizes
+        if torch.compiler.is_compiling():  # a fixed number of slices, so that one graph works for all sizes
             eighth = len(flat) // 8
             parts = flat.split([eighth] * 7 + [len(flat) - 7 * eighth])
             return torch.cat([self.net(part) for part in parts]).view_as(tokens)
         first, *others = flat.split(each)
-        first = self.net(first)  # its precision is the result's
+        first = self.net(first)  # computed first, because the result has its precision
         result = first.new_empty(flat.shape)
         result[:each] = first
         for start, part in enumerate(others, 1):
@@ -267,7 +267,7 @@ class FeedForward(nn.Module):
 
 
 class GatedGELU(nn.Module):
-    """Half of the values, each through a gate that the other half opens (GEGLU; Shazeer, 2020)."""
+    """Half of the values, each multiplied by a gate from the other half (GEGLU; Shazeer, 2020)."""
 
     def __init__(self, operations: Any, channels: int, out: int) -> None:
         super().__init__()
@@ -280,7 +280,7 @@ class GatedGELU(nn.Module):
 
 
 class Blend(nn.Module):
-    """A learned share of what was found in the frame, the rest from what was found over time."""
+    """A learned share of the result over space, plus the rest from the result over time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ class Blend(nn.Module):
             nn.init.constant_(self.mix_factor, 0.5)
 
     def forward(self, over_space: Tensor, over_time: Tensor) -> Tensor:
-        """Two tensors of one shape to one."""
+        """Two tensors of the same shape to one."""
         share = torch.sigmoid(self.mix_factor.to(over_space.device)).to(over_space.dtype)
         return share * over_space + (1 - share) * over_time
 
@@ -307,7 +307,7 @@ class Embedding(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest neighbours at a larger size, then a convolution."""
+    """Nearest-neighbour upsampling, then a convolution."""
 
     def __init__(self, operations: Any, channels: int) -> None:
         super().__init__()
@@ -326,6 +326,6 @@ def sinusoids(positions: Tensor, channels: int) -> Tensor:
         [[1.0, 1.0, 0.0, 0.0]]
     """
     half = channels // 2
-    exponents = -math.log(10_000) * torch.arange(half, device=positions.device) / half  # rounding as SVD's counts here
+    exponents = -math.log(10_000) * torch.arange(half, device=positions.device) / half  # must round as SVD does
     angles = positions[:, None].float() * exponents.exp()
     return torch.cat([angles.cos(), angles.sin()], dim=-1)

@@ -1,7 +1,7 @@
-"""Stable Video Diffusion's VAE: single frames to latents, windows of latents back to frames.
+"""Stable Video Diffusion's VAE: it encodes single frames to latents, and decodes windows of latents to frames.
 
-Knows nothing of windows or devices. The encoder is Stable Diffusion's: it sees one frame at a time. The decoder has layers
-over time after each of its layers over space.
+It does not handle windows or devices. The encoder is Stable Diffusion's: it sees one frame at a time. The decoder has
+layers over time after each of its layers over space.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ SVD = {
     "layers_per_block": 2,
     "scaling_factor": 0.18215,
 }
-"""What a configuration says where it says nothing."""
+"""SVD's values, used for keys that a configuration lacks."""
 ROWS_AT_ONCE = 2**19
-"""The decoder's layers over time take so many rows of all frames at once that they are this many pixels."""
+"""The decoder's layers over time compute about this many pixels at once, in whole rows of all frames."""
 
 
 class TemporalVAE(Network):
-    """Pixels ↔ latents, scaled so that latents have unit variance.
+    """Converts pixels to latents and back. Latents are scaled to unit variance.
 
-    The encoder sees one frame at a time, so how many frames share a call never changes its result. The decoder
-    convolves and normalises over time: the frames of one call belong together.
+    The encoder sees one frame at a time, so the number of frames in a call never changes its result. The decoder
+    convolves and normalises over time, so all frames of a call affect each other.
 
-    A network of more than three channels takes squares of pixels as channels: 12 are the colours of 2x2 pixels, 48 those
-    of 4x4. Its layers never see frames at full size, where most of the time of others goes.
+    A network with more than three channels takes squares of pixels as channels: 12 channels are the colours of 2x2
+    pixels, 48 channels those of 4x4. Its layers never see frames at full size, where other networks spend most time.
 
     Args:
-        config: The ``vae/config.json`` of a published model. Keys the network has no use for are ignored.
+        config: The ``vae/config.json`` of a published model. Unknown keys are ignored.
         operations: Makes the layers; see `blocks`.
     """
 
@@ -66,7 +66,7 @@ class TemporalVAE(Network):
     def encode(self, images: Tensor, slicing: Slicing | None = None) -> Tensor:
         """Frames ``[N, 3, H, W]`` in -1..1 (sRGB) to latents ``[N, 4, H/f, W/f]``, the mode of their distribution.
 
-        With a slicing, frame by frame and band by band: the same numbers in less memory.
+        ``slicing`` computes frame by frame and band by band: the same result in less memory.
         """
         x = F.pixel_unshuffle(images, self.patch)
         x = self.encoder(x) if slicing is None else Layers(slicing, images.device).encode(self.encoder, x)
@@ -77,22 +77,22 @@ class TemporalVAE(Network):
         """Clips of latents ``[B, T, 4, h, w]`` to pictures ``[B, T, 3, h*f, w*f]``, roughly -1..1.
 
         ``spatial_only`` leaves out the resnets over time, to learn from single frames. The last convolution over time
-        stays: a single frame has no neighbours for it.
+        still runs; a single frame has no neighbours for it.
         """
         x = self.decoder(latents / self.scaling_factor, spatial_only)
         return F.pixel_shuffle(x, self.patch)
 
     def decode_alpha(self, latents: Tensor, spatial_only: bool = False) -> Tensor:
-        """Clips of alpha latents ``[B, T, 4, h, w]`` to unclamped alpha ``[B, T, 1, h*f, w*f]``: the mean channel."""
+        """Clips of alpha latents ``[B, T, 4, h, w]`` to unclamped alpha ``[B, T, 1, h*f, w*f]``: the channels' mean."""
         return self.decode(latents, spatial_only).mean(dim=2, keepdim=True) * 0.5 + 0.5
 
     def decode_sliced(self, latents: Tensor, slicing: Slicing) -> Tensor:
-        """`decode_alpha` of one clip ``[T, 4, h, w]``, ``[T, 1, H, W]``: the same numbers in less memory."""
+        """`decode_alpha` of one clip, ``[T, 4, h, w]`` to ``[T, 1, H, W]``: the same result in less memory."""
         x = Layers(slicing, latents.device).decode(self.decoder, latents / self.scaling_factor)
         return F.pixel_shuffle(x, self.patch).mean(dim=1, keepdim=True) * 0.5 + 0.5
 
     def encode_variants(self, pixels: int, frames: int) -> list[Variant]:
-        """Exact ways to encode ``frames`` frames ``[T, 3, H, W]`` in 0..1, of ``pixels`` pixels each."""
+        """Exact variants of encoding ``frames`` frames ``[T, 3, H, W]`` in 0..1, of ``pixels`` pixels each."""
 
         def sliced(slicing: Slicing) -> Variant:
             needed = self.encode_bytes(pixels, slicing)
@@ -102,13 +102,13 @@ class TemporalVAE(Network):
         return [whole, sliced(BY_ROWS), sliced(IN_HOST_MEMORY)]
 
     def decode_variants(self, pixels: int, frames: int, width: int, at_once: int) -> list[Variant]:
-        """Exact ways to decode a window ``[T, 4, h, w]`` to unclamped alpha ``[T, 1, H, W]``.
+        """Exact variants of decoding a window ``[T, 4, h, w]`` to unclamped alpha ``[T, 1, H, W]``.
 
         Args:
-            pixels: Of each of its frames.
-            frames: In the window.
-            width: Of its latents.
-            at_once: Frames that layers over space should see at once where memory allows.
+            pixels: Pixels of each frame.
+            frames: Frames in the window.
+            width: Width of the latents.
+            at_once: Frames that layers over space should compute at once if memory allows.
         """
 
         def sliced(slicing: Slicing) -> Variant:
@@ -120,15 +120,16 @@ class TemporalVAE(Network):
         return [sliced(slicing) for slicing in (quick, BY_ROWS, IN_HOST_MEMORY)]
 
     def encode_bytes(self, pixels: int, slicing: Slicing | None = None) -> int:
-        """Peak of activations while encoding frames of ``pixels`` pixels in all; one by one with a slicing.
+        """Peak memory of activations while encoding.
 
-        In units of one such frame, as wide as the layers that see it whole. From ``benchmarks/bench_activations.py``.
+        ``pixels`` is the number of all frames together, or of one frame with ``slicing``. The factors are multiples of
+        `frame_bytes`, from ``benchmarks/bench_activations.py``.
         """
         units = 4.1 if slicing is None else 0.5 if slicing.spill else 2.4
         return int(units * self.frame_bytes(pixels))
 
     def decode_bytes(self, pixels: int, frames: int, slicing: Slicing) -> int:
-        """Peak of activations while decoding a window of frames of ``pixels`` pixels each, in the same units."""
+        """Peak memory of activations while decoding a window of frames of ``pixels`` pixels each."""
         if slicing.spill:
             units = 1.0
         elif slicing.bands:
@@ -138,12 +139,12 @@ class TemporalVAE(Network):
         return int(units * self.frame_bytes(pixels))
 
     def frame_bytes(self, pixels: int) -> int:
-        """Bytes of one frame's activations where they are largest."""
+        """Bytes of the largest activations of a frame of ``pixels`` pixels."""
         return pixels // self.patch**2 * self.width * self.dtype.itemsize
 
 
 class Encoder(Network):
-    """Frames to the means and variances of latents, each frame by itself."""
+    """Encodes each frame by itself to the means and variances of its latents."""
 
     def __init__(self, operations: Any, channels: int, moments: int, widths: list[int], depth: int) -> None:
         super().__init__()
@@ -171,10 +172,10 @@ class Encoder(Network):
 
 
 class Decoder(Network):
-    """Clips of latents to pictures: each layer over space is followed by one over time.
+    """Decodes clips of latents to pictures. A layer over time follows each layer over space.
 
-    The middle of the published network runs its first resnet, then attention and its second: one that is a layer deep
-    never comes to the attention, one that is three deep never to its third resnet. Their weights are in the layout.
+    The middle of the published network runs its first resnet, then attention and its second resnet. If it has only one
+    resnet, the attention never runs; if it has three, the third never runs. Their weights are still in the layout.
     """
 
     def __init__(self, operations: Any, latent: int, channels: int, widths: list[int], depth: int) -> None:
@@ -212,7 +213,7 @@ class Decoder(Network):
 
 
 class FrameAttention(nn.Module):
-    """Every place of a frame looks at all of them, added to the frame. One head."""
+    """Attention of every pixel of a frame to all its pixels, with one head. The result is added to the frame."""
 
     def __init__(self, operations: Any, channels: int) -> None:
         super().__init__()
@@ -221,7 +222,7 @@ class FrameAttention(nn.Module):
         self.to_out = nn.ModuleList([operations.Linear(channels, channels)])
 
     def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
-        """``[N, C, h, w]`` to the same shape; ``queries`` is how many places look at once, all by default."""
+        """``[N, C, h, w]`` to the same shape. ``queries`` is how many pixels are computed at once, by default all."""
         tokens = rearrange(self.group_norm(x), "n c h w -> n (h w) c")
         key, value = self.to_k(tokens), self.to_v(tokens)
         parts = [attention(self.to_q(part), key, value, 1) for part in tokens.split(queries or tokens.shape[1], dim=1)]
@@ -230,20 +231,20 @@ class FrameAttention(nn.Module):
 
 
 def sub_pixel(operations: Any, channels: int) -> nn.Module:
-    """Doubling by nearest neighbours and a 3x3 convolution, as four 2x2 convolutions of the small picture.
+    """Nearest-neighbour doubling and a 3x3 convolution, computed as four 2x2 convolutions of the small picture.
 
-    Each pixel of the result sees two by two of the small picture's: 16 of 36 products (Shi et al., 2016, the other way
-    round). The weights are those of the 3x3 convolution.
+    Each output pixel depends on 2x2 pixels of the small picture, so four output pixels need 16 products instead of 36
+    (compare Shi et al., 2016). The weights are those of the 3x3 convolution.
 
     Args:
         operations: Makes the layer.
-        channels: Of the input ``[N, C, h, w]`` and the output ``[N, C, 2h, 2w]``.
+        channels: Channels of the input ``[N, C, h, w]`` and the output ``[N, C, 2h, 2w]``.
     """
 
     class SubPixelConv2d(operations.Conv2d):
         def _conv_forward(
             self, input: Tensor, weight: Tensor, bias: Tensor
-        ) -> Tensor:  # with weights where a host has them
+        ) -> Tensor:  # the host passes the weights, wherever it keeps them
             rows = torch.stack([joined(weight, phase, dim=2) for phase in (0, 1)])
             phases = torch.stack([joined(rows, phase, dim=4) for phase in (0, 1)], dim=1)  # [2, 2, O, I, 2, 2]
             found = F.conv2d(input, phases.flatten(0, 2), bias.repeat(4), padding=1).unflatten(1, (2, 2, -1))
@@ -259,6 +260,6 @@ def sub_pixel(operations: Any, channels: int) -> nn.Module:
 
 
 def joined(weight: Tensor, phase: int, dim: int) -> Tensor:
-    """Three taps along ``dim`` as the two they are before doubling, for the first or the second of two pixels."""
+    """Merge three taps along ``dim`` into the two for the small picture, for the first or second output pixel."""
     first, second, third = weight.unbind(dim)
     return torch.stack((first, second + third) if phase == 0 else (first + second, third), dim)

@@ -1,4 +1,4 @@
-"""From a folder of weights to a `MattingModel`: find, check, fold, load."""
+"""Find, check, fold and load a folder of weights as a `MattingModel`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .vae import TemporalVAE
 
 DEMO_FOLDER = Path(__file__).parent / "demo"
 ADVICE = "gvm.json"
-"""Beside the published folders: the sizes a model works best at, and more, where that is not the released model's."""
+"""File beside the published folders with a model's best sizes, where they differ from the released model's."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """What is known of a loaded model beside its weights.
+    """Facts about a model other than its weights.
 
     Attributes:
-        name: For people: ``"demo"``, ``"gvm"`` or the folder's name.
-        folder: Where it was loaded from.
-        scheduler: The published ``scheduler_config.json``, empty where there is none.
-        short_edge: Shorter side of the frames it works best on, in pixels.
-        max_edge: Longer side it should not exceed.
-        refine: How far its edges are off, in pixels: the `MatteSettings.refine` that suits it at any size.
+        name: A name to show: ``"demo"``, ``"gvm"`` or the folder's name.
+        folder: The model folder.
+        scheduler: The published ``scheduler_config.json``; empty if there is none.
+        short_edge: Best shorter side of frames, in pixels.
+        max_edge: Largest longer side of frames.
+        refine: How far edges of its mattes are off, in pixels: the best `MatteSettings.refine` at any size.
     """
 
     name: str
@@ -51,10 +51,10 @@ class MattingModel:
     """The networks of one matting model, frozen, with at most one LoRA merged in.
 
     Attributes:
-        unet: Image latents to alpha latents.
-        vae: Pixels to latents and back.
-        config: Where it came from.
-        shares: By which `fold` scaled layers of the UNet, for the LoRA.
+        unet: Predicts alpha latents from image latents.
+        vae: Converts pixels to latents and back.
+        config: Facts about the model.
+        shares: The factors by which `fold` scaled layers of the UNet. A LoRA must be scaled by them too.
         compiled: Whether torch compiles the networks; see `compile`.
     """
 
@@ -71,14 +71,15 @@ class MattingModel:
 
     @property
     def fingerprint(self) -> str:
-        """Names the weights as they are, with their LoRA and precision."""
+        """A digest that identifies the current weights, with their LoRA and precision."""
         return fingerprint(self.unet, self.vae)
 
     def compile(self) -> None:
-        """Have torch compile the networks when they are first used: minutes of waiting, then less time a window.
+        """Let torch compile the networks at their first use. This takes minutes; after that each window is faster.
 
-        The first change of the frames' size or of a window's length compiles them once more, for any; later ones
-        compile nothing. Last bits of the mattes change. Needs what ``torch.compile`` needs: a C++ compiler, Triton on a card.
+        The first change of the frame size or window length compiles them once more, for all sizes and lengths. Later
+        changes compile nothing. Mattes change in their last bits. ``torch.compile`` needs a C++ compiler, and Triton on
+        a card.
         """
         self.compiled = True
         self.unet.compile()
@@ -88,10 +89,10 @@ class MattingModel:
                 block.spatial_res_block.compile()
 
     def apply_lora(self, path: str | os.PathLike[str], strength: float = 1.0) -> None:
-        """Merge the LoRA at ``path`` into the UNet in place of the one that is in it, if any.
+        """Merge the LoRA at ``path`` into the UNet. It replaces a LoRA that was merged before.
 
         Raises:
-            ModelError: If the file is damaged or belongs to another network; the weights are as before then.
+            ModelError: If the file is damaged or belongs to another network. The weights are then unchanged.
         """
         lora = folded_lora(read_lora(Path(path)), self.shares)
         check_lora(self.unet, lora)
@@ -99,7 +100,7 @@ class MattingModel:
         self._originals = merge_lora(self.unet, lora, strength)
 
     def remove_lora(self) -> None:
-        """Take the LoRA out again: the weights are then to the bit what they were without it."""
+        """Remove the LoRA. The weights are then exactly the original ones."""
         restore_weights(self.unet, self._originals)
         self._originals = {}
 
@@ -117,14 +118,14 @@ def load_model(
     Args:
         source: ``"demo"`` for the small bundled network, ``"gvm"`` for the released weights (see `released_folder`),
             or a folder in the published layout: ``unet/``, ``vae/``, ``scheduler/``.
-        dtype: Precision of the weights in memory, and so of the arithmetic.
-        lora: ``"auto"`` merges the LoRA that lies beside the UNet, if there is one; a path merges that; None, none.
+        dtype: Precision of the weights in memory and of the computation.
+        lora: ``"auto"`` merges the LoRA beside the UNet, if there is one. A path merges that LoRA; None merges none.
         lora_strength: Factor on the LoRA's update; 1 is as trained.
         operations: Makes the networks' layers: a namespace of layer classes, such as `torch.nn`.
         attend: Computes the UNet's attention.
 
     Raises:
-        ModelError: If something is missing, damaged, or of another model.
+        ModelError: If a file is missing, damaged, or belongs to another model.
 
     Example:
         >>> model = load_model("demo")
@@ -142,10 +143,10 @@ def load_model(
 
 
 def model_config(source: str | os.PathLike[str]) -> ModelConfig:
-    """What is known of the model that ``source`` stands for, its weights unread.
+    """The facts about the model that ``source`` stands for. Its weights are not read.
 
     Raises:
-        ModelError: If there is none.
+        ModelError: If there is no such model, or its ``gvm.json`` is wrong.
     """
     folder = model_folder(source)
     scheduler, advice = folder / "scheduler" / "scheduler_config.json", folder / ADVICE
@@ -155,13 +156,13 @@ def model_config(source: str | os.PathLike[str]) -> ModelConfig:
     for key, value in known.items():
         if key not in ("short_edge", "max_edge", "refine") or type(value) is not int or value < (key != "refine"):
             raise ModelError(
-                f"{advice} may hold short_edge, max_edge and refine, whole numbers; it says {key} {value!r}"
+                f"{advice} may hold short_edge, max_edge and refine as whole numbers; it holds {key} {value!r}"
             )
     return replace(config, **known)
 
 
 def fingerprint(*networks: nn.Module) -> str:
-    """A digest of every tensor's name, shape and precision, and of a thousand of its values."""
+    """A digest of every tensor's name, shape and precision, and of about a thousand of its values."""
     digest = hashlib.sha256()
     for network in networks:
         for name, tensor in network.state_dict().items():
@@ -173,13 +174,13 @@ def fingerprint(*networks: nn.Module) -> str:
 
 
 def model_folder(source: str | os.PathLike[str]) -> Path:
-    """The folder that ``source`` stands for, checked to look like a model."""
+    """The folder that ``source`` stands for. Raises `ModelError` if it does not look like a model."""
     folder = {"demo": DEMO_FOLDER, "gvm": released_folder()}.get(str(source), Path(source).expanduser())
     if not folder.is_dir():
         if source == "gvm":
             raise ModelError(
-                f"the released GVM weights are not in {folder}. Fetch them with: gvm fetch (or python -m gvm_core fetch) "
-                "(6.5 GB; it shows their licence first), or give the path of a folder that holds them."
+                f"the released GVM weights are not in {folder}. Download them with: gvm fetch (or python -m gvm_core "
+                "fetch). It shows their licence first; they are 6.5 GB. Or give the path of a folder that holds them."
             )
         raise ModelError(f"there is no model folder {folder}; give 'demo', 'gvm' or an existing folder")
     missing = [part for part in ("unet", "vae") if not (folder / part / "config.json").is_file()]
@@ -191,32 +192,34 @@ def model_folder(source: str | os.PathLike[str]) -> Path:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether ``folder`` holds a whole model in the published layout: no part missing, none still on its way."""
+    """Whether ``folder`` holds a whole model in the published layout, with no file missing or partly downloaded."""
     parts = [folder / "unet", folder / "vae"]
     whole = all((part / "config.json").is_file() and has_weights(part) for part in parts)
     return whole and not any(file for part in parts for file in part.glob("*.part"))
 
 
 def released_folder() -> Path:
-    """Where the released weights are kept outside ComfyUI: ``$GVM_HOME/gvm``, by default ``~/.cache/gvm/gvm``."""
+    """The folder of the released weights outside ComfyUI: ``$GVM_HOME/gvm``, by default ``~/.cache/gvm/gvm``."""
     return Path(os.environ.get("GVM_HOME", Path.home() / ".cache" / "gvm")) / "gvm"
 
 
 def read_network(
     kind: type[Network], folder: Path, dtype: torch.dtype, operations: Any, ignored: str | None = None, **more: Any
 ) -> tuple[Any, dict[str, float]]:
-    """A network of ``kind`` with the published weights in ``folder``, never held twice, and the shares that `fold` found.
+    """A network of ``kind`` with the published weights in ``folder``, and the shares from `fold`.
+
+    The weights are never held in memory twice.
 
     Args:
         kind: `MattingUNet` or `TemporalVAE`.
         folder: Holds ``config.json`` and weights.
         dtype: Precision of the weights.
         operations: Makes the layers.
-        ignored: Weights whose name begins so are left out.
-        more: For ``kind``.
+        ignored: Weights whose names begin with this are left out.
+        more: More arguments for ``kind``.
 
     Raises:
-        ModelError: If something is missing, damaged, or of another model.
+        ModelError: If a file is missing, damaged, or belongs to another model.
     """
     config = read_json(folder / "config.json")
     published = read_weights(folder, dtype)
@@ -225,7 +228,7 @@ def read_network(
     try:
         with torch.device("meta"):
             network = kind(config, operations=bare(operations), **more)
-            plain = network if operations is nn else kind(config, operations=bare())  # a host's may have no weights yet
+            plain = network if operations is nn else kind(config, operations=bare())  # a host's may lack weights
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"{folder / 'config.json'} does not describe a GVM network: {error}") from error
     check_weights(published_shapes(plain), published, folder)
@@ -236,7 +239,7 @@ def read_network(
 
 
 def folded_lora(lora: dict[str, LowRank], shares: dict[str, float]) -> dict[str, LowRank]:
-    """A LoRA for the published UNet as one for ours: see `fold`."""
+    """Convert a LoRA for the published UNet to one for our UNet; see `fold`."""
     return {
         name: replace(update, scale=update.scale * shares.get(name, 1.0))
         for name, update in lora.items()
@@ -245,7 +248,7 @@ def folded_lora(lora: dict[str, LowRank], shares: dict[str, float]) -> dict[str,
 
 
 def check_weights(wanted: dict[str, tuple[int, ...]], weights: Weights, folder: Path) -> None:
-    """Raise `ModelError` unless ``weights`` have exactly the names and shapes that are ``wanted``."""
+    """Raise `ModelError` unless ``weights`` have exactly the names and shapes in ``wanted``."""
     missing, surplus = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     shapes = [key for key in wanted.keys() & weights.keys() if wanted[key] != tuple(weights[key].shape)]
     faults = [
@@ -256,5 +259,5 @@ def check_weights(wanted: dict[str, tuple[int, ...]], weights: Weights, folder: 
     if faults:
         hint = ""
         if any(key.startswith("add_embedding.") for key in surplus):
-            hint = " They look like plain Stable Video Diffusion, which is what GVM was trained from, not GVM."
-        raise ModelError(f"the weights in {folder} are of another model: tensors {', '.join(faults)}.{hint}")
+            hint = " They look like Stable Video Diffusion itself, from which GVM was trained, not like GVM."
+        raise ModelError(f"the weights in {folder} belong to another model: tensors {', '.join(faults)}.{hint}")

@@ -1,4 +1,4 @@
-"""sRGB display light to linear light and back (IEC 61966-2-1), without clamping either side."""
+"""Converts sRGB to linear light and back (IEC 61966-2-1), without clamping."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def srgb_to_linear(srgb: Tensor) -> Tensor:
-    """Decode sRGB values to linear light; values above 1 follow the same curve, below 0 its mirror image.
+    """Decode sRGB values to linear light. Values above 1 follow the same curve; values below 0 follow it mirrored.
 
     Example:
         >>> round(srgb_to_linear(torch.tensor([0.5])).item(), 4)

@@ -1,4 +1,4 @@
-"""Put a subject before another background."""
+"""Composite a subject over another background."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def over(foreground: Tensor, alpha: Tensor, background: Tensor, *, linear_light:
 
 
 def unpremultiply(colour: Tensor, alpha: Tensor) -> Tensor:
-    """Straight colour ``[..., 3, H, W]`` of a premultiplied one and its alpha ``[..., 1, H, W]``; 0 where alpha is 0.
+    """Straight colour from premultiplied colour ``[..., 3, H, W]`` and alpha ``[..., 1, H, W]``; 0 where alpha is 0.
 
     Example:
         >>> unpremultiply(torch.full((3, 1, 2), 0.25), torch.tensor([[[0.5, 0.0]]]))[0].tolist()
@@ -41,7 +41,7 @@ def unpremultiply(colour: Tensor, alpha: Tensor) -> Tensor:
 
 
 def checker(height: int, width: int, square: int = 16) -> Tensor:
-    """The grey checkerboard that stands for transparency, ``[3, height, width]``, sRGB.
+    """The grey checkerboard that shows transparency, ``[3, height, width]``, sRGB.
 
     Example:
         >>> checker(2, 4, square=2)[0, 0].tolist()
@@ -69,5 +69,5 @@ def parse_color(text: str) -> Tensor:
     except ValueError:
         levels = b""
     if len(levels) != 3:
-        raise InputError(f"{text!r} is not a colour; write #rrggbb, for instance #00b140")
+        raise InputError(f"{text!r} is not a colour; write #rrggbb, for example #00b140")
     return torch.tensor(list(levels), dtype=torch.float32) / 255

@@ -1,4 +1,4 @@
-"""Refining a window of mattes by its frames, band by band: `guided` applied with the memory that there is."""
+"""Refine a window of mattes by its frames with `guided`, band by band, in the memory that is free."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ..execution import Variant
 from . import guided
 
 PIXELS_AT_ONCE = 2**18
-"""So many rows of a window are computed at once that they are this many pixels."""
+"""Rows of a window's frames are computed at once up to about this many pixels."""
 BYTES_A_PIXEL = 640
-"""Peak of memory for each pixel: some eighty numbers."""
+"""Peak memory for each pixel: about eighty float64 numbers."""
 
 
 def variants(
     shape: torch.Size, radius: int, *, neighbours: bool, device: torch.device, between: Callable[[], None]
 ) -> list[Variant]:
-    """Exact ways to find alpha as a function of colour: frames and their alpha ``[T, 4, H, W]`` to ``[T, 4, H, W]``.
+    """Exact variants of `guided.alpha_by_colour`: frames with their alpha ``[T, 4, H, W]`` to ``[T, 4, H, W]``.
 
     Args:
-        shape: Of the frames and their alpha.
-        radius: As for `guided.alpha_by_colour`, likewise ``neighbours``.
-        neighbours: Whether frames look at each other.
-        device: Where to compute if it has float64, which few but CUDA do.
-        between: Called before every band; raising from it stops.
+        shape: Shape of the frames with their alpha.
+        radius: As in `guided.alpha_by_colour`.
+        neighbours: As in `guided.alpha_by_colour`.
+        device: Used if it is a CUDA device. Otherwise the CPU computes, as few other devices have float64.
+        between: Called before every band. It may raise to stop.
     """
     frames, _, height, width = shape
     processor = torch.device("cpu")
@@ -50,5 +50,5 @@ def variants(
     return [
         banded("as planned", PIXELS_AT_ONCE, quickest),
         banded("in thin bands", PIXELS_AT_ONCE // 16, quickest),
-        banded("in thin bands on the processor", PIXELS_AT_ONCE // 16, processor),
+        banded("in thin bands on the CPU", PIXELS_AT_ONCE // 16, processor),
     ]

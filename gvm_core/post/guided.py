@@ -1,9 +1,8 @@
-"""Bring a matte's edges to where the picture has them: the fast guided filter, over space and time.
+"""Align a matte's edges with the edges in its frames: the fast guided filter, over space and time.
 
-A matte is made at the network's size. Around each of its pixels alpha is taken for a linear function of colour, which
-is what compositing makes it wherever subject and background have one colour each; the functions are fitted there, and
-asked at the frames' own size. So hair comes back that the network never saw. Knows colours and alpha; nothing of networks,
-windows or devices.
+A matte is made at the network's size. Around each pixel, alpha is approximated by a linear function of colour. This is
+exact where subject and background have one colour each, because of how compositing works. The functions are fitted at
+the network's size and applied to the frames at full size. So fine hair that the network never saw appears in the matte.
 """
 
 from __future__ import annotations
@@ -12,36 +11,37 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-4
-"""The variance of colour below which a place counts as flat: more than the noise of clean footage, which would else
-become grain in the matte."""
+"""Variance of colour below which an area counts as flat. It is above the noise of clean footage; otherwise that noise
+would become grain in the matte."""
 ALIKE = 0.07
-"""How much the colours of a place may differ from frame to frame for one to count in the other's fit: at twice that a
-fiftieth. Beyond are cuts, and what has moved away."""
+"""Difference of colour between two frames at which one frame's weight in the other's fit is 1/e. At twice that it is
+about 1/50. Larger differences are cuts, or objects that have moved away."""
 LEAST_TRUST = 0.03
-"""How much a pixel of alpha one half counts in a fit, beside one that is certain."""
+"""Added to every pixel's weight in a fit. Without it, the weight is 0 at alpha one half and 1 at alpha 0 or 1."""
 
 
 def alpha_by_colour(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: bool = True) -> Tensor:
-    """Around every pixel, alpha as a linear function of colour.
+    """Fit alpha as a linear function of colour around every pixel.
 
-    The guided filter of He, Sun and Tang (Guided Image Filtering, 2013) with a colour guide, and two changes. A pixel
-    counts in a fit by ``(2 alpha - 1)**2``: those that are subject or background for certain say what either looks
-    like, and those in between are what is asked for. And fits reach one frame back and one ahead, where these look alike,
-    which steadies them.
+    This is the guided filter of He, Sun and Tang (Guided Image Filtering, 2013) with a colour guide and two changes. A
+    pixel has the weight ``(2 alpha - 1)**2`` in a fit: pixels that are certainly subject or background show the colours
+    of both, and alpha of the pixels in between is unknown. Fits also use the frames before and after, as far as they
+    look alike, which makes the fits steadier.
 
     Args:
-        frames: ``[T, 3, H, W]``, sRGB; what is beyond 0..1 counts as 0 or 1.
+        frames: ``[T, 3, H, W]``, sRGB; values outside 0..1 are clamped.
         alpha: ``[T, 1, H, W]``, 0..1.
-        radius: Of the square around a pixel, in pixels: about how far an edge may be off.
-        neighbours: Whether frames look at each other.
+        radius: Radius of the square around a pixel, in pixels: about how far an edge may be off.
+        neighbours: Whether to use the frames before and after.
 
     Returns:
-        Three slopes and an offset ``[T, 4, H, W]``, float32, computed in float64: where colours lie on a line, as they
-        do between two, float32 leaves nothing of what decides. They depend on pixels up to twice the radius away.
+        Three slopes and an offset ``[T, 4, H, W]``, float32. They are computed in float64, because float32 is not
+        precise enough where colours lie on a line, as between two colours. They depend on pixels up to twice the radius
+        away.
 
     Example:
         >>> frames = torch.zeros(1, 3, 1, 8)
-        >>> frames[..., 4:] = 1  # a sharp edge, and a matte with a vague idea of it
+        >>> frames[..., 4:] = 1  # a sharp edge; the matte below has a soft one
         >>> matte = torch.linspace(0, 1, 8).expand(1, 1, 1, 8)
         >>> sharper = alpha_of(alpha_by_colour(frames, matte, 3), frames)
         >>> [f"{float(value):.2f}" for value in (*matte[0, 0, 0, 3:5], *sharper[0, 0, 0, 3:5])]
@@ -59,7 +59,7 @@ def alpha_by_colour(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: b
 
 
 def refined(frames: Tensor, alpha: Tensor, radius: int, *, neighbours: bool = True) -> Tensor:
-    """Unclamped alpha ``[T, 1, H, W]``, refined by frames of the same size; for the rest see `alpha_by_colour`."""
+    """Unclamped alpha ``[T, 1, H, W]``, refined by frames of the same size. For the arguments see `alpha_by_colour`."""
     return alpha_of(alpha_by_colour(frames, alpha.clamp(0, 1), radius, neighbours=neighbours), frames)
 
 
@@ -70,23 +70,23 @@ def alpha_of(functions: Tensor, frames: Tensor) -> Tensor:
 
 
 def products(colour: Tensor) -> Tensor:
-    """The six products of two channels each of ``[T, 3, H, W]``: the upper triangle of a 3x3 matrix, by rows."""
+    """The six products of channel pairs of ``[T, 3, H, W]``: the upper triangle of a 3x3 matrix, row by row."""
     red, green, blue = colour.unbind(1)
     pairs = (red, red), (red, green), (red, blue), (green, green), (green, blue), (blue, blue)
     return torch.stack([one * other for one, other in pairs], dim=1)
 
 
 def likeness(frames: Tensor, radius: int) -> Tensor:
-    """How much each frame but the last looks like the next around each pixel, ``[T - 1, 1, H, W]``, 0..1."""
+    """How much each frame, except the last, looks like the next frame around each pixel: ``[T - 1, 1, H, W]``, 0..1."""
     change = local_mean(frames, radius).diff(dim=0).square().sum(dim=1, keepdim=True)
     return torch.exp(-change / ALIKE**2)
 
 
 def local_mean(values: Tensor, radius: int, alike: Tensor | None = None) -> Tensor:
-    """Mean of ``[T, C, H, W]`` over squares of ``2 * radius + 1`` pixels, as far as there are any.
+    """Mean of ``[T, C, H, W]`` over squares of ``2 * radius + 1`` pixels; pixels outside the frame are left out.
 
-    With ``alike``, the `likeness` of frames, these means are again averaged with those of the frame before and the one
-    after, which count by it.
+    With ``alike``, the `likeness` of frames, these means are then averaged with the means of the frames before and
+    after, weighted by ``alike``.
     """
     mean = mean_along(mean_along(values, 2, radius), 3, radius)
     if alike is None:
@@ -100,10 +100,10 @@ def local_mean(values: Tensor, radius: int, alike: Tensor | None = None) -> Tens
 
 
 def mean_along(values: Tensor, axis: int, radius: int) -> Tensor:
-    """Mean of ``2 * radius + 1`` neighbours along ``axis``, as far as there are any.
+    """Mean of ``2 * radius + 1`` neighbours along ``axis``; neighbours outside the frame are left out.
 
-    Sums of shifted slices, always in the same order: parts have to the bit the numbers of the whole, and pooling is
-    five times slower on a processor.
+    It adds shifted slices, always in the same order, so a part gives exactly the same numbers as the whole. Pooling is
+    five times slower on a CPU.
     """
     size = values.shape[axis]
     total = values.clone()
@@ -119,7 +119,7 @@ def solve_symmetric(matrix: Tensor, right: Tensor) -> Tensor:
     """Solve a positive 3x3 system with `EPSILON` added to its diagonal, at every pixel, by Cramer's rule.
 
     Args:
-        matrix: Upper triangles by rows, ``[T, 6, H, W]``.
+        matrix: Upper triangles row by row, ``[T, 6, H, W]``.
         right: ``[T, 3, H, W]``.
     """
     a, b, c, d, e, f = matrix.unbind(1)

@@ -1,4 +1,4 @@
-"""Fit frames to what the network takes, and bring mattes back to the frames' own size exactly."""
+"""Scale and pad frames for the network, and bring mattes back to the exact size of the frames."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How frames of one size are scaled and padded for the network, so that it can be undone.
+    """How frames of one size are scaled and padded for the network. It can be undone.
 
     Attributes:
         source: Height and width of the frames.
         scaled: Height and width after scaling.
-        padded: Height and width after padding, what the network sees.
+        padded: Height and width after padding; the network sees this size.
 
     Example:
         >>> plan = Fit.plan((1080, 1920), short_edge=720, max_edge=1024)
@@ -35,10 +35,10 @@ class Fit:
     def plan(
         cls, source: tuple[int, int], short_edge: int | None = None, max_edge: int | None = None, multiple: int = 32
     ) -> Fit:
-        """Decide the sizes for frames of ``source`` (height, width).
+        """Choose the sizes for frames of ``source`` (height, width).
 
-        The shorter side becomes ``short_edge``; if then the longer one exceeds ``max_edge``, it becomes that and the
-        shorter one follows, cut to a whole pixel. Any two edges may meet, squares included.
+        The shorter side becomes ``short_edge``. If the longer side then exceeds ``max_edge``, it becomes ``max_edge``
+        and the shorter side shrinks with it, rounded down to a whole pixel.
         """
         short, long = min(source), max(source)
         new_short, new_long = short, long
@@ -51,7 +51,7 @@ class Fit:
         return cls(source, scaled, padded)  # pyright: ignore[reportArgumentType]
 
     def fit(self, frames: Tensor) -> Tensor:
-        """Scale and pad frames ``[T, C, *source]`` to ``[T, C, *padded]``; the edges are mirrored outwards."""
+        """Scale and pad frames ``[T, C, *source]`` to ``[T, C, *padded]``; padding mirrors the frame at its edges."""
         frames = resize(frames, self.scaled)
         for axis, (edge, target) in enumerate(zip(self.scaled, self.padded, strict=True), start=2):
             if edge != target:
@@ -65,14 +65,14 @@ class Fit:
 
     @property
     def offset(self) -> tuple[int, int]:
-        """Rows above and columns left of the picture inside the padding, which is centred."""
+        """Number of padding rows above and padding columns left of the picture, which is centred."""
         return (self.padded[0] - self.scaled[0]) // 2, (self.padded[1] - self.scaled[1]) // 2
 
 
 def mirrored(edge: int, target: int) -> Tensor:
-    """Which of ``edge`` pixels each of ``target`` shows when a line is continued by reflection on both sides.
+    """For each of ``target`` pixels, the index of the pixel it shows if ``edge`` pixels are mirrored on both sides.
 
-    Unlike ``torch.nn.functional.pad`` this takes any amount of padding, even of a single pixel.
+    Unlike ``torch.nn.functional.pad`` this allows any amount of padding, even for a line of one pixel.
 
     Example:
         >>> mirrored(3, 8).tolist()
@@ -84,7 +84,7 @@ def mirrored(edge: int, target: int) -> Tensor:
 
 
 def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """Scale ``[T, C, H, W]`` to ``size``, bilinear, without aliasing when shrinking; untouched if it fits already."""
+    """Scale ``[T, C, H, W]`` to ``size``, bilinear with antialiasing. Frames of that size are returned unchanged."""
     if tuple(frames.shape[-2:]) == tuple(size):
         return frames
     return F.interpolate(frames, size, mode="bilinear", align_corners=False, antialias=True)

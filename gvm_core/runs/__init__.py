@@ -1,1 +1,1 @@
-"""Runs from file to files: what to make (`shot`), where its parts are, write, join, resume, and several workers."""
+"""Runs from file to files: the shot, its parts, writing, joining, resuming, and several workers."""

@@ -1,7 +1,7 @@
-"""One shot over many workers, by Ray: each holds the model and finishes parts, and their caller puts those together.
+"""Mattes one shot with several Ray workers. Each worker loads the model and finishes parts; the caller joins them.
 
-Whoever does a part, it is the same part (see `matte`), so it does not matter which worker does which, in what order, or
-how often one of them dies. Workers on other machines need this package and the shot's folders under the same paths.
+Every worker makes the same part (see `matte`). So it does not matter which worker makes which part, in what order, or
+how often a worker dies. Workers on other machines need this package and the shot's folders under the same paths.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..media import open_frames
 from ..models.weights import load_model
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
-from .matte import Advance, fill, unheard
+from .matte import Advance, do_nothing, fill
 from .parts import FRAMES, Parts
 from .resume import begin, parts_folder, run_key
 from .shot import Shot
@@ -32,27 +32,27 @@ from .write import finish
 log = logging.getLogger(__name__)
 
 LONGEST_PIECE = 16 * FRAMES
-"""Frames that a worker is given at once, at most; what its first windows overlap with is computed twice."""
-DEATHS = 3
-"""How often a worker is started again."""
+"""Most frames that a worker gets at once. The frames just before them are computed twice, for the first windows."""
+RESTARTS = 3
+"""How often a worker that died is started again."""
 CPUS_EACH = 4
 WATCH_EVERY, PATIENCE = 1.0, 30.0
-"""Seconds."""
+"""Seconds between checks for finished parts, and between log lines while workers start."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a pipeline is made: what can be sent to another process, where a loaded model cannot.
+    """How to make a pipeline. A recipe can be sent to another process; a loaded model cannot.
 
     Attributes:
-        settings: What the picture depends on.
-        model: As for `load_model`, like the next three.
-        dtype: Precision; None takes what suits the device.
-        lora: Which LoRA.
-        lora_strength: How much of it.
-        device: Where it computes; None takes the fastest there is.
-        threads: How many, on processors; None leaves that to torch. Mattes differ with it in their last bits.
-        compiled: Have torch compile the networks.
+        settings: Settings of the mattes.
+        model: Model name or folder, as for `load_model`.
+        dtype: Precision, as for `load_model`; None takes the one that suits the device.
+        lora: LoRA, as for `load_model`.
+        lora_strength: Strength of the LoRA, as for `load_model`.
+        device: Where to compute; None takes the fastest device.
+        threads: Number of CPU threads; None lets torch decide. The last bits of a matte depend on it.
+        compiled: Compile the networks with torch.
     """
 
     settings: MatteSettings
@@ -65,10 +65,10 @@ class Recipe:
     compiled: bool = False
 
     def pipeline(self) -> MattingPipeline:
-        """Load the model and put it to work, in this process.
+        """Load the model in this process, and make the pipeline.
 
         Raises:
-            ModelError: If it is missing or damaged.
+            ModelError: If the model is missing or damaged.
         """
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -79,18 +79,18 @@ class Recipe:
         return MattingPipeline(model, self.settings, TorchHost(device))
 
     def elsewhere(self) -> Recipe:
-        """The same for a process in another folder, before other cards."""
+        """This recipe for a process with another folder and other GPUs: absolute paths, no device number."""
         model = self.model if self.model in ("demo", "gvm") else str(Path(self.model).expanduser().absolute())
         lora = self.lora if self.lora in ("auto", None) else str(Path(self.lora).expanduser().absolute())
         return replace(self, model=model, lora=lora, device=self.device and torch.device(self.device.type))
 
 
 class Worker:
-    """Finishes stretches of a shot in a process of its own.
+    """Finishes pieces of a shot in its own process.
 
     Args:
-        shot: The shot, its paths absolute.
-        recipe: How it is matted.
+        shot: The shot, with absolute paths.
+        recipe: How to make the pipeline.
     """
 
     def __init__(self, shot: Shot, recipe: Recipe) -> None:
@@ -98,35 +98,35 @@ class Worker:
 
     @cached_property
     def pipeline(self) -> MattingPipeline:
-        """Loaded when it is first needed."""
+        """The pipeline. It is loaded when it is first needed."""
         return self.recipe.pipeline()
 
     def key(self) -> str:
-        """This worker's name for the run."""
+        """The key of the run, as this worker computes it."""
         return run_key(self.shot, self.pipeline)
 
     def fill(self, key: str, first: int, last: int | None) -> None:
-        """Finish what is missing of frames ``first`` to ``last``."""
+        """Finish the missing frames from ``first`` to ``last``."""
         parts = Parts(parts_folder(self.shot, key), self.shot.first, self.shot.last)
         for begins, ends in parts.missing(first, last):
-            fill(self.shot, self.pipeline, parts, begins, ends, unheard)
+            fill(self.shot, self.pipeline, parts, begins, ends, do_nothing)
 
 
 def matte_shot_with_ray(
-    shot: Shot, recipe: Recipe, advance: Advance = unheard, *, workers: int | None = None, overwrite: bool = False
+    shot: Shot, recipe: Recipe, advance: Advance = do_nothing, *, workers: int | None = None, overwrite: bool = False
 ) -> int:
-    """`matte_shot` over ``workers`` processes of the Ray cluster that is connected to, or of one on this machine.
+    """`matte_shot` with ``workers`` processes of the connected Ray cluster, or of a new cluster on this machine.
 
     Args:
-        shot: From what to what.
-        recipe: How.
-        advance: Told of every frame that is finished; without mattes, since others make them.
-        workers: How many; None takes one for each card, or on processors one for every four.
-        overwrite: Replace what lies under the outputs' names.
+        shot: What to matte and what to write.
+        recipe: How to make the pipeline.
+        advance: Called with the number of newly finished frames, but without mattes: other processes make them.
+        workers: Number of workers; None takes one per GPU, or, without GPUs, one per four CPUs.
+        overwrite: Replace outputs that exist.
 
     Raises:
-        MediaError: If something cannot be read or written, or is in the way.
-        InputError: If workers disagree on what they compute with, or there are none.
+        MediaError: If a file cannot be read or written, an output exists, or another process is matting the shot.
+        InputError: If the workers would make different mattes, or no worker is possible.
         GVMError: If Ray cannot be reached, or a worker died too often.
     """
     ray = optional("ray", "ray")
@@ -147,24 +147,24 @@ def matte_shot_with_ray(
                 try:
                     hand_out(ray, crew, shot, parts, advance)
                 finally:
-                    dismiss(ray, crew)  # before anything is tidied up behind them
+                    dismiss(ray, crew)  # before any folder is deleted
                 return finish(shot, parts)
     except ray.exceptions.RayTaskError as error:
         raise getattr(error, "cause", error) from error
     except (ray.exceptions.RayError, ConnectionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise GVMError(
-            f"Ray gave up on {shot.matte}: {reason}. The same command goes on with what is finished."
+            f"Ray failed on {shot.matte}: {reason}. Start the same command again: it continues with the finished parts."
         ) from error
 
 
 @contextmanager
 def cluster(ray: Any) -> Iterator[None]:
-    """A connection to Ray: the one there is, or one for the ``with`` block."""
+    """Use the connection to Ray if there is one, or connect for the ``with`` block."""
     if ray.is_initialized():
         yield
         return
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"}  # or threads of one worker spin where those of another want to work
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"}  # else waiting threads of one worker slow down another worker
     ray.init(runtime_env={"env_vars": environment}, log_to_driver=False, include_dashboard=False)
     try:
         yield
@@ -174,20 +174,20 @@ def cluster(ray: Any) -> Iterator[None]:
 
 @contextmanager
 def crew_for(ray: Any, shot: Shot, recipe: Recipe, count: int | None) -> Iterator[list[Any]]:
-    """``count`` workers, on cards if there are any and nothing else was asked for."""
+    """Start ``count`` workers: on GPUs if there are any, unless the recipe names another device."""
     there = ray.cluster_resources()
     cards, processors = int(there.get("GPU", 0)), max(int(there.get("CPU", 1)), 1)
     on_cards = cards > 0 if recipe.device is None else recipe.device.type == "cuda"
     if on_cards and not cards:
-        raise InputError("Ray knows of no card here; say --device cpu, or start its nodes where it sees them")
+        raise InputError("Ray finds no GPU; use --device cpu, or start Ray's nodes where it can see GPUs")
     count = count or (cards if on_cards else max(1, processors // CPUS_EACH))
-    share = 1 / math.ceil(count / (cards if on_cards else processors))  # of one card or processor: no worker spans two
+    share = 1 / math.ceil(count / (cards if on_cards else processors))  # of one GPU or CPU: no worker is on two
     if not on_cards:
         recipe = replace(recipe, device=recipe.device or torch.device("cpu"))
         recipe = replace(recipe, threads=recipe.threads or max(1, processors // count))
-    log.info("%d workers on %s", count, "cards" if on_cards else f"processors, with {recipe.threads} threads each")
+    log.info("%d workers on %s", count, "GPUs" if on_cards else f"CPUs, with {recipe.threads} threads each")
     needs = {"num_gpus": share} if on_cards else {"num_cpus": share}
-    kind = ray.remote(Worker).options(max_restarts=DEATHS, max_task_retries=DEATHS, **needs)
+    kind = ray.remote(Worker).options(max_restarts=RESTARTS, max_task_retries=RESTARTS, **needs)
     crew = [kind.remote(shot, recipe) for _ in range(count)]
     try:
         yield crew
@@ -203,18 +203,18 @@ def dismiss(ray: Any, crew: list[Any]) -> None:
 
 
 def common_key(ray: Any, crew: list[Any]) -> str:
-    """The name that all workers have for the run, once all of them have started."""
+    """Wait until all workers have started. Return the key of the run, which must be the same for all."""
     asked = [worker.key.remote() for worker in crew]
     while len(started := ray.wait(asked, num_returns=len(asked), timeout=PATIENCE)[0]) < len(asked):
-        log.info("%d of %d workers have started; waiting for room in the cluster", len(started), len(asked))
+        log.info("%d of %d workers have started; waiting for free resources in the cluster", len(started), len(asked))
     keys = set(ray.get(asked))
     if len(keys) > 1:
-        raise InputError("the workers differ in kind of device, versions or weights, and so would their mattes")
+        raise InputError("the workers have different devices, versions or weights, so their mattes would differ")
     return keys.pop()
 
 
 def hand_out(ray: Any, crew: list[Any], shot: Shot, parts: Parts, advance: Advance) -> None:
-    """Have the crew finish all that is missing: the next piece goes to whoever has done the one before."""
+    """Let the workers finish all missing pieces. A worker that has finished a piece gets the next one."""
     key = parts.folder.name.rpartition("-")[2]
     with open_frames(shot.source, shot.first, shot.last) as reader:
         total = reader.count
@@ -232,7 +232,7 @@ def hand_out(ray: Any, crew: list[Any], shot: Shot, parts: Parts, advance: Advan
             idle.append(at_work.pop(each))
             try:
                 ray.get(each)
-            except NoSuchFrameError as error:  # the file's header promised more than there is
+            except NoSuchFrameError as error:  # the file has fewer frames than its header says
                 beyond = error
         if (now := parts.count()) > known:
             advance(now - known)
@@ -242,12 +242,12 @@ def hand_out(ray: Any, crew: list[Any], shot: Shot, parts: Parts, advance: Advan
 
 
 def pieces(parts: Parts, total: int | None, workers: int) -> Iterator[tuple[int, int | None]]:
-    """What is missing, in pieces that begin and end where parts do.
+    """Cut the missing frames into pieces. They begin and end where parts do.
 
     Args:
-        parts: Of the run.
-        total: How many frames it has, as far as the file tells.
-        workers: Who will share them: three pieces each or more, so that none waits long for the slowest.
+        parts: The parts of the run.
+        total: Number of frames of the run, if the file says it.
+        workers: Number of workers. Each gets three pieces or more, so that none waits long for the slowest.
 
     Example:
         >>> list(pieces(Parts(Path("none-there")), 100, 1))

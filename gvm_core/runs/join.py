@@ -1,4 +1,4 @@
-"""Parts put together into one video, by copying packets, with the source's audio. Nothing is decoded but foreign audio."""
+"""Joins parts into one video by copying packets, and adds the source's audio. Only unsupported audio is decoded."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .parts import Part
 
 EVERYWHERE = {"aac", "alac", "mp3", "ac3", "eac3"}
 COPIED = {".mp4": EVERYWHERE | {"opus", "flac"}, ".mov": EVERYWHERE}
-"""Sound that players and editors take in these containers; .mov also takes any PCM, .mkv anything."""
+"""Audio codecs that players and editors support in these containers; .mov also takes any PCM, .mkv any codec."""
 CONVERTED = {".mp4": "aac", ".mov": "pcm_s16le"}
-"""What other sound becomes."""
+"""Codecs to which other audio is converted."""
 
 Packets = Iterator[tuple[Fraction, Any]]
 
@@ -26,12 +26,12 @@ def join_videos(parts: Sequence[Part], name: str, path: Path, source: Path | Non
     """Write the files called ``name`` in ``parts`` as one video, each frame at its time.
 
     Args:
-        parts: Gapless, in order, at least one.
-        name: Of the file in each part's folder.
+        parts: In order, without gaps, at least one.
+        name: Name of the file in each part's folder.
         path: The video to write; its suffix chooses the container.
-        source: Whose audio streams to add; None for silence.
+        source: The file whose audio streams are added; None for no audio.
         whole: Keep the source's own start and all of its audio. Otherwise the first frame is at 0, and the audio is
-            cut to what belongs to the frames.
+            cut to the time of the frames.
     """
     import av
     from av.error import FFmpegError
@@ -61,13 +61,13 @@ def join_videos(parts: Sequence[Part], name: str, path: Path, source: Path | Non
 
 
 def last_moment(part: Part, step: int) -> Fraction:
-    """When the last frame of ``part`` goes, in seconds."""
+    """The time at which the last frame of ``part`` ends, in seconds."""
     times, time_base = part.times
     return (times[-1] + step) * time_base
 
 
 def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction, step: int) -> Packets:
-    """The packets of every part: one a frame, in order, since no encoder of ours reorders them."""
+    """The packets of all parts: one per frame, in order, because none of our encoders reorders frames."""
     import av
 
     held = None
@@ -78,7 +78,7 @@ def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction
             packets = [packet for packet in container.demux(video=0) if packet.size]
         if len(packets) != len(times):
             raise MediaError(
-                f"{part.folder} is damaged: {len(packets)} of its {len(times)} frames are there; delete it"
+                f"{part.folder} is damaged: it has {len(packets)} of {len(times)} frames; delete it and start again"
             )
         for packet, time in zip(packets, times, strict=True):
             packet.stream, packet.time_base = stream, time_base
@@ -93,13 +93,13 @@ def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction
 
 
 def fits(stream: Any, path: Path) -> bool:
-    """Whether the container at ``path`` takes ``stream``'s audio as it is."""
+    """Whether the container at ``path`` takes ``stream``'s audio unchanged."""
     suffix, name = path.suffix.lower(), stream.codec_context.codec.canonical_name
     return suffix not in COPIED or name in COPIED[suffix] or (suffix == ".mov" and name.startswith("pcm_"))
 
 
 def audio_output(container: Any, stream: Any, path: Path) -> Any:
-    """A stream for ``stream``'s audio: as it is where that fits, else of a codec that the container takes."""
+    """Add an output for ``stream``'s audio: unchanged if the container takes it, else converted."""
     if fits(stream, path):
         return container.add_stream_from_template(stream)
     codec = stream.codec_context
@@ -110,13 +110,13 @@ def audio_output(container: Any, stream: Any, path: Path) -> Any:
 def audio_packets(
     sound: Any, outputs: dict[int, Any], copied: set[int], span: tuple[Fraction, Fraction] | None
 ) -> Packets:
-    """The source's audio within ``span`` in seconds, moved to 0; without one all of it, where it is.
+    """The source's audio within ``span``, moved to begin at 0; without a span all audio, not moved.
 
     Args:
         sound: The opened source.
-        outputs: The stream for each of its audio streams, by index.
-        copied: Which of them take packets as they are; the others encode.
-        span: From when to when.
+        outputs: The output stream for each of the source's audio streams, by index.
+        copied: Indices of the streams whose packets are copied; the others are encoded again.
+        span: Start and end in seconds; the end is excluded.
     """
     shift = Fraction(0) if span is None else span[0]
     for packet in sound.demux(*(sound.streams[index] for index in outputs)):

@@ -1,8 +1,8 @@
-"""A shot from file to files: matted while it is read, written while it is matted, gone on with where it was stopped.
+"""Mattes a shot from file to files. It reads, mattes and writes at the same time, and a stopped run can be resumed.
 
-Frames are finished in parts, kept beside the output until all are there; then the parts are put together. A stopped run
-leaves its parts, and the next run with the same input, settings, weights and versions does only what is missing. Several
-processes use the same (`cluster`): whoever does a part, it is the same part.
+Frames are finished in parts, which are kept beside the output. When all parts are finished, they are joined. A stopped
+run leaves its parts, and the next run with the same input, settings, weights and versions makes only the missing parts.
+Several processes can share a run (`cluster`), because every process makes the same part.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from .write import PartWriter, finish
 
 
 class Advance(Protocol):
-    """Told of frames as they are finished."""
+    """A function that is called when frames are finished."""
 
     def __call__(self, frames: int, alpha: Clip | None = None, *, resumed: bool = False) -> None:
-        """So many more are finished.
+        """Take note of finished frames.
 
         Args:
-            frames: How many.
-            alpha: Their mattes, where this process made them.
-            resumed: They were finished by an earlier run.
+            frames: Number of frames finished since the last call.
+            alpha: Their mattes, if this process made them.
+            resumed: Whether an earlier run finished them.
         """
 
 
-def unheard(frames: int, alpha: Clip | None = None, *, resumed: bool = False) -> None:
-    """An `Advance` for when nobody wants to know."""
+def do_nothing(frames: int, alpha: Clip | None = None, *, resumed: bool = False) -> None:
+    """An `Advance` that does nothing."""
 
 
-def matte_shot(shot: Shot, pipeline: MattingPipeline, advance: Advance = unheard, *, overwrite: bool = False) -> int:
-    """Matte ``shot``, or go on with it; the number of its frames.
+def matte_shot(shot: Shot, pipeline: MattingPipeline, advance: Advance = do_nothing, *, overwrite: bool = False) -> int:
+    """Matte ``shot``, or resume it. Return the number of its frames.
 
     Args:
-        shot: From what to what.
-        pipeline: How.
-        advance: Told of every frame that is finished.
-        overwrite: Replace what lies under the outputs' names.
+        shot: What to matte and what to write.
+        pipeline: The pipeline to matte it with.
+        advance: Called with the number of newly finished frames.
+        overwrite: Replace outputs that exist.
 
     Raises:
-        MediaError: If something cannot be read or written, or is in the way.
+        MediaError: If a file cannot be read or written, an output exists, or another process is matting the shot.
     """
     with begin(shot, run_key(shot, pipeline), overwrite=overwrite) as parts:
         if done := parts.count():
@@ -60,7 +60,7 @@ def matte_shot(shot: Shot, pipeline: MattingPipeline, advance: Advance = unheard
 
 
 def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: int | None, advance: Advance) -> None:
-    """Matte frames ``first`` to ``last`` of ``shot``, both where parts begin and end, into ``parts``."""
+    """Matte frames ``first`` to ``last`` of ``shot`` into ``parts``. The range must begin and end where parts do."""
     start, end = pipeline.settings.context(first, last)
     with ExitStack() as stack:
         reader = stack.enter_context(open_frames(shot.source, start, end))

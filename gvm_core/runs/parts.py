@@ -1,6 +1,6 @@
-"""Finished parts of a long output, kept on disk until the whole is there: what lets a stopped run go on.
+"""Finished parts of a long output. They stay on disk until all are finished, so that a stopped run can be resumed.
 
-Knows frame indices and folders; nothing of mattes or formats.
+This module knows frame indices and folders. It does not know mattes or formats.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..lock import locked
 log = logging.getLogger(__name__)
 
 FRAMES = 32
-"""Frames of a part. Parts begin at multiples of it, whoever writes them."""
+"""Frames per part. In every process, parts begin at multiples of this."""
 
 TIMES = "times.json"
 STAGED = "staged-"
@@ -32,9 +32,9 @@ LAST = ".last"
 GONE = "gone-"
 ATTEMPTS, PAUSE = 5, 0.2
 RUNS = f"*-{'[0-9a-f]' * 16}"
-"""What folders of runs are called: the output and a key."""
-SPARE_SHARE, SPARE = 0.05, 16 * 2**30
-"""A disk is short of room when less than this share of it and less than so many bytes are free."""
+"""Pattern for the names of run folders: the output's name and a key."""
+MIN_FREE_SHARE, MIN_FREE = 0.05, 16 * 2**30
+"""A disk is almost full when less than this share of it, and also less than this many bytes, are free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class Part:
     """Frames ``start`` to ``stop - 1`` of every output, finished.
 
     Attributes:
-        folder: Holds their files and their times.
+        folder: Folder of their files and their times.
         start: First frame.
-        stop: One past the last.
-        last: No frame follows.
+        stop: One past the last frame.
+        last: Whether this is the last part of the run.
     """
 
     folder: Path
@@ -55,25 +55,25 @@ class Part:
 
     @property
     def times(self) -> tuple[list[int], Fraction]:
-        """When each frame is shown, and the unit of that in seconds."""
+        """The time at which each frame is shown, and the unit of these times in seconds."""
         kept = json.loads((self.folder / TIMES).read_text())
         return kept["times"], Fraction(*kept["time_base"])
 
 
 class Parts:
-    """The parts of one run in a folder of their own. Several processes may add to them at once.
+    """The parts of one run, in their own folder. Several processes may add parts at the same time.
 
     Args:
-        folder: Of the run; made when the first part is.
+        folder: Folder of the run. It is created with the first part.
         first: First frame of the run.
-        last: Its last, or None for all there are.
+        last: Last frame of the run; None for all frames.
     """
 
     def __init__(self, folder: Path, first: int = 0, last: int | None = None) -> None:
         self.folder, self.first, self.last = folder, first, last
 
     def finished(self) -> list[Part]:
-        """What is there, in order."""
+        """All finished parts, in order."""
         found = []
         for folder in self.folder.glob("[0-9]*-[0-9]*"):
             span, _, mark = folder.name.partition(".")
@@ -86,9 +86,9 @@ class Parts:
         return sum(part.stop - part.start for part in self.finished())
 
     def missing(self, first: int | None = None, last: int | None = None) -> list[tuple[int, int | None]]:
-        """First and last frame of every stretch that is not there; None for a last one that is not known.
+        """First and last frame of every missing range. The last frame is None if it is not known.
 
-        Of the frames ``first`` to ``last`` alone, if they are given.
+        Only frames ``first`` to ``last`` count, if they are given.
         """
         gaps: list[tuple[int, int | None]] = []
         at = self.first if first is None else first
@@ -104,12 +104,12 @@ class Parts:
         return gaps if end is not None and at > end else [*gaps, (at, end)]
 
     def stop_of(self, start: int) -> int:
-        """One past the last frame of the part that frame ``start`` begins."""
+        """One past the last frame of the part that begins at frame ``start``."""
         stop = start - start % FRAMES + FRAMES
         return stop if self.last is None else min(stop, self.last + 1)
 
     def stage(self) -> Path:
-        """A new folder to write a part into, for `keep`."""
+        """Create a folder to write a part into, for `keep`."""
         folder = self.folder / f"{STAGED}{os.getpid()}-{uuid4().hex[:8]}"
         try:
             folder.mkdir(parents=True)
@@ -118,10 +118,10 @@ class Parts:
         return folder
 
     def keep(self, staged: Path, start: int, times: Sequence[int], time_base: Fraction, *, last: bool) -> None:
-        """Make a staged folder a finished part: at once, or, where another process was quicker, not at all.
+        """Turn a staged folder into a finished part. If another process was faster, delete the staged folder.
 
         Raises:
-            MediaError: If the disk refuses.
+            MediaError: If the folder cannot be renamed.
         """
         kept = {"times": list(times), "time_base": time_base.as_integer_ratio()}
         (staged / TIMES).write_text(json.dumps(kept))
@@ -137,20 +137,20 @@ class Parts:
             except OSError as error:
                 if not left and not name.exists() and not marked.exists():
                     raise MediaError(f"{name} cannot be written: {error.strerror or error}") from error
-                time.sleep(PAUSE)  # a scanner may be looking at a file in it
+                time.sleep(PAUSE)  # a virus scanner may have one of its files open
 
     def end_at(self, count: int) -> bool:
-        """Note that the video ends after ``count`` frames; whether a part ends there."""
+        """Mark the part that ends after ``count`` frames as the last one. Return whether there is such a part."""
         for part in self.finished():
             if part.stop == count:
                 if not part.last:
-                    with suppress(FileNotFoundError):  # another process has noted it
+                    with suppress(FileNotFoundError):  # another process has marked it
                         part.folder.rename(part.folder.with_suffix(LAST))
                 return True
         return False
 
     def clear(self) -> None:
-        """Delete the run's folder: it is gone at once, though what is in it takes a moment."""
+        """Delete the run's folder. It is renamed first, because deleting its files takes a moment."""
         gone = self.folder.with_name(f"{GONE}{uuid4().hex}")
         with suppress(OSError):
             self.folder.rename(gone)
@@ -159,9 +159,9 @@ class Parts:
 
 
 def make_room(folder: Path) -> None:
-    """Delete what finished runs left in ``folder``, and, while the disk is short of room, the oldest abandoned runs.
+    """Delete the remains of finished runs in ``folder`` and, while the disk is almost full, the oldest stopped runs.
 
-    A run that a process is at, or may be at, is left alone, and so is all that is not a run.
+    Runs that a process uses or may use are kept, and so is everything that is not a run.
     """
     for gone in folder.glob(f"{GONE}*"):
         shutil.rmtree(gone, ignore_errors=True)
@@ -173,23 +173,23 @@ def make_room(folder: Path) -> None:
         gone = folder / f"{GONE}{uuid4().hex}"
         with locked(run) as mine, suppress(OSError):
             if mine:
-                run.rename(gone)  # or the lock would be held for as long as deleting takes
+                run.rename(gone)  # else the lock would be held until all files are deleted
         if gone.exists():
             log.warning(
-                "the disk is short of room: %s, an unfinished run of %.1f GB last written on %s, was deleted",
+                "the disk is almost full: %s was deleted, an unfinished run of %.1f GB last written on %s",
                 *(run, taken / 1e9, datetime.fromtimestamp(changed).isoformat(" ", "minutes")),
             )
             shutil.rmtree(gone, ignore_errors=True)
 
 
 def is_short(folder: Path) -> bool:
-    """Whether the disk under ``folder`` is short of room."""
+    """Whether the disk of ``folder`` is almost full."""
     usage = shutil.disk_usage(folder)
-    return usage.free < min(SPARE_SHARE * usage.total, SPARE)
+    return usage.free < min(MIN_FREE_SHARE * usage.total, MIN_FREE)
 
 
 def measured(folder: Path) -> tuple[float, int]:
-    """When anything in ``folder`` last changed, and how many bytes are in it, as far as others leave it alone."""
+    """Time of the last change in ``folder``, and its size in bytes. A file that disappears meanwhile ends the count."""
     changed, taken = 0.0, 0
     with suppress(OSError):
         for each in folder.rglob("*"):

@@ -1,4 +1,4 @@
-"""Going on with a stopped run: what names it, what it left, who may go on with it, and what is cleared away."""
+"""Resumes a stopped run: its key, its parts, its lock, and what is deleted."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 PARTS_FOLDER = ".gvm-parts"
 JOINING = "joining"
 PATIENCE = 2.0
-"""Seconds that a run waits for whoever looks after what is left of it."""
+"""Seconds that a run waits for its lock. Another process may hold the lock for a moment, to delete or rename runs."""
 
 
 def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
-    """Names a run by all that its bytes depend on: input, range, formats, settings, weights, versions, kind of device.
+    """A key of all that the bytes of a run depend on: input, range, formats, settings, weights, versions, device.
 
-    On processors the last bits depend on the number of threads as well.
+    On a CPU the last bits also depend on the number of threads.
     """
     import av
 
@@ -49,12 +49,12 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
 
 
 def card_name(device: torch.device) -> str | None:
-    """What kind of card computes: others round otherwise."""
+    """Model name of a CUDA GPU, because other models round differently; None for other devices."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
 def input_facts(source: Path) -> list[tuple[str, int, int]]:
-    """Name, size and date of the input's files, and for a single one a digest of its first and last mebibyte."""
+    """Name, size and date of the input's files; for a single file also a digest of its first and last mebibyte."""
     files = pictures_in(source) if source.is_dir() else [source]
     facts = [(file.name, (known := file.stat()).st_size, known.st_mtime_ns) for file in files]
     if source.is_file():
@@ -69,27 +69,27 @@ def input_facts(source: Path) -> list[tuple[str, int, int]]:
 
 @contextmanager
 def begin(shot: Shot, key: str, *, overwrite: bool = False) -> Iterator[Parts]:
-    """The parts that earlier runs of the same `run_key` left, none if there was none, locked for this process.
+    """Lock the run for this process. Yield its parts, with those that earlier runs of the same `run_key` finished.
 
-    What the block finishes stays if it fails or is stopped; if it finished nothing, nothing stays.
+    If the block fails or is stopped, finished parts stay. If no part is finished, the folder is deleted.
 
     Raises:
-        MediaError: If another process is at it, and as `refuse_taken` does.
+        MediaError: If another process is matting the run, or an output exists (see `refuse_taken`).
     """
     parts = Parts(parts_folder(shot, key), shot.first, shot.last)
     with tidied(parts.folder.parent), locked(parts.folder, PATIENCE) as mine:
         if not mine:
             raise MediaError(
-                f"another process is at {shot.matte} already, with the same input and settings; if that has died on "
-                f"another machine, and the disk knows no locks, delete {lock_file(parts.folder)}"
+                f"another process is matting {shot.matte} with the same input and settings. If that process died on "
+                f"another machine and the disk does not support locks, delete {lock_file(parts.folder)}"
             )
         if not overwrite and not (parts.folder / JOINING).exists():
             refuse_taken(shot)
         if done := parts.count():
-            log.info("%d frames were matted before and are taken over from %s", done, parts.folder)
+            log.info("%d frames were matted before; they are taken from %s", done, parts.folder)
         elif begun_otherwise(shot, parts.folder):
             log.info(
-                "another run of %s, unfinished, has another input, range, settings or weights; this begins anew",
+                "an unfinished run of %s has another input, range, settings or weights; starting from the beginning",
                 shot.matte,
             )
         make_room(parts.folder.parent)
@@ -97,7 +97,7 @@ def begin(shot: Shot, key: str, *, overwrite: bool = False) -> Iterator[Parts]:
             yield parts
         except BaseException:
             if parts.finished():
-                log.info("what is finished is kept in %s; the same run goes on from there", parts.folder)
+                log.info("finished parts are kept in %s; start the same run again to continue", parts.folder)
             else:
                 parts.clear()
             raise
@@ -105,7 +105,7 @@ def begin(shot: Shot, key: str, *, overwrite: bool = False) -> Iterator[Parts]:
 
 @contextmanager
 def tidied(folder: Path) -> Iterator[None]:
-    """Delete ``folder`` after the ``with`` block if nothing is left in it."""
+    """Delete ``folder`` after the ``with`` block if it is empty."""
     try:
         yield
     finally:
@@ -114,15 +114,15 @@ def tidied(folder: Path) -> Iterator[None]:
 
 
 def begun_otherwise(shot: Shot, mine: Path) -> bool:
-    """Whether a run of the same matte but not the same facts lies there, whoever may be at it."""
+    """Whether there is a run of the same matte with another key, even if another process is matting it."""
     others = mine.parent.glob(f"{escape(shot.matte.name)}-*")
     return any(other.is_dir() and other != mine and len(other.name) == len(mine.name) for other in others)
 
 
 def adopt(shot: Shot, pipeline: MattingPipeline) -> Path:
-    """The matte to write in place of ``shot``'s, so that it goes on with what a stopped run of the same left.
+    """The matte path to use instead of ``shot``'s, so that a stopped run with the same key is resumed.
 
-    A run that had not begun to put parts together is renamed; one that had must end under the name it began with.
+    If that run had not begun to join its parts, its folder is renamed. If it had, it must keep its own matte path.
     """
     key = run_key(shot, pipeline)
     mine = parts_folder(shot, key)
@@ -138,10 +138,10 @@ def adopt(shot: Shot, pipeline: MattingPipeline) -> Path:
 
 
 def parts_folder(shot: Shot, key: str) -> Path:
-    """Where the finished parts of ``shot`` are kept until all are there, in a run that ``key`` names."""
+    """The folder for the finished parts of ``shot``, in the run with this ``key``."""
     return shot.matte.absolute().parent / PARTS_FOLDER / f"{shot.matte.name}-{key}"
 
 
 def interrupted(shot: Shot) -> bool:
-    """Whether a run was stopped while it put parts together, so that outputs may be there that are not whole."""
+    """Whether a run was stopped while it joined its parts, so that incomplete outputs may exist."""
     return any(parts_folder(shot, "*").parent.glob(f"{escape(shot.matte.name)}-*/{JOINING}"))

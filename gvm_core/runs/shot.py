@@ -1,4 +1,4 @@
-"""What to matte and what to write: a shot, its frames, and whether anything is in the way of its outputs."""
+"""A shot: what to matte, what to write, its range of frames, and whether its outputs exist already."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..media.sequence import PICTURES
 from ..media.video import CODECS, Codec
 
 Frames = tuple[int, int | None]
-"""The first and the last frame, itself included; None for all there are."""
+"""The first and the last frame, both included; None as the last frame takes all frames."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Shot:
 
     Attributes:
         source: A video, a picture, or a folder of numbered pictures.
-        matte: ``.mp4``, ``.mov``, ``.mkv`` or, for 16-bit PNGs, a folder; of a single frame also a ``.png``.
-        preview: ``.mp4`` or ``.mov``, of a single frame also ``.png``, for the subject over a checkerboard; None for none.
+        matte: ``.mp4``, ``.mov``, ``.mkv`` or, for 16-bit PNGs, a folder; for a single frame also ``.png``.
+        preview: The subject over a checkerboard: ``.mp4`` or ``.mov``, for a single frame also ``.png``; None for none.
         first: Index of the first frame.
-        last: Index of the last frame, itself included; None for all there are.
+        last: Index of the last frame, included; None for all frames.
 
     Raises:
-        MediaError: For a suffix that means nothing here, a range that is none.
+        MediaError: If a suffix is not supported, or the range is not valid.
     """
 
     source: Path
@@ -38,43 +38,43 @@ class Shot:
 
     def __post_init__(self) -> None:
         if self.first < 0 or (self.last is not None and self.last < self.first):
-            raise MediaError(f"frames {self.first} to {self.last} are no range: it needs 0 <= first <= last")
+            raise MediaError(f"frames {self.first} to {self.last} are not a range: it needs 0 <= first <= last")
         suffix = self.matte.suffix.lower()
         if is_picture(self.matte):
             self.check_single(self.matte)
         elif suffix in MEDIA_SUFFIXES and suffix not in CODECS and not self.matte.is_dir():
             raise MediaError(
-                f"no matte format goes with {suffix!r}; use {', '.join(CODECS)}, a folder name for 16-bit PNGs, "
+                f"{suffix!r} is not a matte format; use {', '.join(CODECS)}, a folder name for 16-bit PNGs, "
                 "or .png for a single picture"
             )
         if self.preview is not None and is_picture(self.preview):
             self.check_single(self.preview)
         elif self.preview is not None and self.preview.suffix.lower() not in (".mp4", ".mov"):
-            raise MediaError(f"a preview is .mp4 or .mov, or .png of a single picture, not {self.preview.name!r}")
+            raise MediaError(f"a preview must be .mp4 or .mov, or .png for a single picture, not {self.preview.name!r}")
 
     def check_single(self, path: Path) -> None:
-        """Raise `MediaError` if ``path`` holds one picture and there are several frames."""
+        """Raise `MediaError` if there are several frames for the single picture ``path``."""
         picture = self.source.suffix.lower() in PICTURES and not self.source.is_dir()
         if not picture and self.first != self.last:
             raise MediaError(f"{path.name} holds a single picture; for more frames use a folder name or a video")
 
     @property
     def outputs(self) -> dict[str, Path]:
-        """What is written, by the name it has in each part: that of a file, or of a folder of pictures."""
+        """The outputs, by their name in each part: the name of a file, or of a folder of pictures."""
         paths = {"matte": self.matte} if self.preview is None else {"matte": self.matte, "preview": self.preview}
         return {f"{name}{codec.part if (codec := codec_of(path)) else ''}": path for name, path in paths.items()}
 
     @property
     def whole(self) -> bool:
-        """Whether all frames are wanted."""
+        """Whether the shot takes all frames of its source."""
         return self.first == 0 and self.last is None
 
 
 def with_handles(wanted: Frames, handles: int, there: Frames = (0, None)) -> Frames:
-    """``wanted`` with ``handles`` frames more on either side, counted from and kept within the frames ``there``.
+    """Add ``handles`` frames before and after ``wanted``, counted from and limited to the frames ``there``.
 
     Raises:
-        InputError: If that is no range, or nothing of it is there.
+        InputError: If ``wanted`` is not a range, or none of its frames exist.
 
     Example:
         >>> with_handles((10, 20), 8), with_handles((0, None), 8), with_handles((5, 90), 8, there=(100, 150))
@@ -84,54 +84,54 @@ def with_handles(wanted: Frames, handles: int, there: Frames = (0, None)) -> Fra
     if handles < 0:
         raise InputError(f"handles must be at least 0, got {handles}")
     if first < 0 or (last is not None and last < first):
-        raise InputError(f"frames {first} to {last} are no range: the first must be 0 or more, the last not before it")
+        raise InputError(f"frames {first} to {last} are not a range: it needs 0 <= first <= last")
     begin = there[0] + max(first - handles, 0)
     ends = [there[1], None if last is None else there[0] + last + handles]
     end = min((each for each in ends if each is not None), default=None)
     if end is not None and end < begin:
         count = end + 1 - there[0]
-        raise InputError(f"frames {first} to {'the end' if last is None else last} are not there: there are {count}")
+        raise InputError(f"frames {first} to {'the end' if last is None else last} do not exist: there are {count}")
     return begin, end
 
 
 def codec_of(path: Path) -> Codec | None:
-    """How ``path`` is written; None for pictures."""
+    """The codec for ``path``; None for pictures."""
     return CODECS.get(path.suffix.lower())
 
 
 def is_picture(path: Path) -> bool:
-    """Whether ``path`` is to be a single picture, and not a folder of them."""
+    """Whether ``path`` is a single picture, not a folder of pictures."""
     return path.suffix.lower() == ".png" and not path.is_dir()
 
 
 def refuse_taken(shot: Shot) -> None:
-    """Raise `MediaError` if anything that would be written is there already."""
+    """Raise `MediaError` if an output exists already."""
     with open_frames(shot.source, shot.first, shot.last) as reader:
         for path in shot.outputs.values():
             refuse_to_overwrite(path, shot, reader)
 
 
 def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:
-    """Raise `MediaError` if what is to be written to ``path`` is there already.
+    """Raise `MediaError` if the output ``path`` exists already.
 
-    A folder of pictures may hold others where only a range of frames is asked for, as on a farm.
+    If ``shot`` is only a range of frames, a folder may hold pictures of other frames, as on a render farm.
     """
-    way_out = "choose another name, or allow overwriting (--overwrite)"
+    advice = "choose another name, or allow overwriting (--overwrite)"
     if codec_of(path) is not None or is_picture(path):
         if path.exists():
-            raise MediaError(f"{path} exists already; {way_out}")
+            raise MediaError(f"{path} exists already; {advice}")
     elif path.exists() and not path.is_dir():
         raise MediaError(f"{path} is a file; a sequence needs a folder")
     elif path.is_dir() and shot.whole and any(path.iterdir()):
-        raise MediaError(f"{path} is not empty; {way_out}")
+        raise MediaError(f"{path} is not empty; {advice}")
     elif path.is_dir():
         for index in taken_indices(path, shot, reader):
             if (taken := path / f"{reader.names(index)}.png").exists():
-                raise MediaError(f"{taken} exists already; {way_out}")
+                raise MediaError(f"{taken} exists already; {advice}")
 
 
 def taken_indices(folder: Path, shot: Shot, reader: FrameReader) -> Iterable[int]:
-    """The frames of ``shot`` whose pictures might be in ``folder``; what a video's header says is no limit."""
+    """The frames of ``shot`` whose pictures may be in ``folder``. A video may have more frames than its header says."""
     if shot.source.is_dir():
         return range(shot.first, shot.first + (reader.count or 0))
     numbers = (file.stem.rpartition(".")[2] for file in folder.glob("*.png"))

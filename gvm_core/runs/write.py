@@ -1,4 +1,4 @@
-"""Writing a run's outputs: part by part while it is matted, put together when all parts are there."""
+"""Writes a run's outputs: part by part while it is matted, then joined when all parts are finished."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .shot import Shot, codec_of, is_picture
 class PartWriter:
     """Writes every output of consecutive frames, part by part.
 
-    A full part is kept once it is known whether another frame follows, so that the last one can say that it is.
+    A full part is finished only when it is known whether another frame follows, because the last part is marked.
 
     Args:
         shot: What to write.
-        parts: Where to.
-        reader: Of the source, for frames' times and names.
+        parts: Where to write it.
+        reader: Reader of the source, for the times and names of the frames.
         first: The first frame that will be written.
     """
 
@@ -39,10 +39,10 @@ class PartWriter:
         self.start = self.index = first
         self.staged: Path | None = None
         self.writers: dict[str, VideoWriter | SequenceWriter] = {}
-        self.opened = ExitStack()  # the writers of the part in hand
+        self.opened = ExitStack()  # the writers of the current part
 
     def write(self, clip: Clip) -> None:
-        """Write alpha ``[T, 1, H, W]`` of the next frames; for a preview with its originals."""
+        """Write alpha ``[T, 1, H, W]`` of the next frames. A preview needs the clip's originals."""
         for index, alpha in enumerate(clip.data):
             if self.staged is not None and self.index == self.parts.stop_of(self.start):
                 self.keep(last=False)
@@ -55,7 +55,7 @@ class PartWriter:
             self.index += 1
 
     def open(self) -> None:
-        """Begin a part at the present frame."""
+        """Begin a part at the current frame."""
         self.start, self.staged = self.index, self.parts.stage()
         for name, path in self.shot.outputs.items():
             codec, place = codec_of(path), self.staged / name
@@ -67,7 +67,7 @@ class PartWriter:
             self.writers[place.stem] = self.opened.enter_context(writer)
 
     def keep(self, *, last: bool) -> None:
-        """Finish the part in hand."""
+        """Finish the current part."""
         self.opened.close()
         if self.staged is not None:
             times = self.reader.times[self.start : self.index]
@@ -86,17 +86,17 @@ class PartWriter:
 
 
 def finish(shot: Shot, parts: Parts) -> int:
-    """Put finished parts together under the outputs' names, and delete them; the number of frames.
+    """Join the finished parts into the outputs, and delete the parts. Return the number of frames.
 
     Raises:
-        MediaError: If frames are missing, something cannot be written, or a picture was to hold several frames.
+        MediaError: If frames are missing, an output cannot be written, or several frames should go into one picture.
     """
     if gaps := parts.missing():
         raise MediaError(f"frame {gaps[0][0]} of {shot.matte} is missing; start the same run again")
     finished, count = parts.finished(), parts.count()
     if count > 1 and (single := next(filter(is_picture, shot.outputs.values()), None)):
         parts.clear()
-        raise MediaError(f"{single.name} holds a single picture, and {shot.source} has {count}; use a folder name")
+        raise MediaError(f"{single.name} holds one picture, but {shot.source} has {count} frames; use a folder name")
     (parts.folder / JOINING).touch()
     for name, path in shot.outputs.items():
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def finish(shot: Shot, parts: Parts) -> int:
 
 
 def place_pictures(folders: Iterable[Path], target: Path) -> None:
-    """Move every picture in ``folders`` to ``target``; those that an interrupted call moved are there already."""
+    """Move every picture in ``folders`` to ``target``. An interrupted call may have moved some already."""
     target.mkdir(parents=True, exist_ok=True)
     for folder in folders:
         for picture in folder.iterdir():

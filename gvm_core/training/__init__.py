@@ -1,1 +1,1 @@
-"""Training: configurations, losses, batches, the loop, LoRAs. Only the command line imports it."""
+"""Training: configurations, losses, batches, the loop and LoRAs. Only the command line imports it."""

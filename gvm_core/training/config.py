@@ -1,4 +1,4 @@
-"""Training configurations: what is trained, on what, for how long. Read from JSON and checked before anything runs."""
+"""Training configurations: what is trained, on what, and for how long. They are read from JSON and checked first."""
 
 from __future__ import annotations
 
@@ -23,29 +23,30 @@ class Stage:
     """One stage of a training.
 
     Attributes:
-        name: What it is called in the log and the table of losses.
-        network: Which network learns: ``"vae"`` or ``"unet"``, the VAE frozen.
-        learn: Its ``"all"``, ``"spatial"`` or ``"temporal"`` weights, or a ``"lora"`` beside its frozen ones.
-        objective: ``"zeros"``: matte latents from zeros in one step, as the released weights work; ``"flow"``: flow
-            matching from noise.
-        still: Train on single frames, without the layers that work over time.
-        sizes: Edges of the square clips in pixels; each batch has one of them.
+        name: Name in the log and the table of losses.
+        network: Which network learns: ``"vae"`` or ``"unet"``. With ``"unet"`` the VAE is frozen.
+        learn: Which of its weights learn: ``"all"``, ``"spatial"`` or ``"temporal"``. ``"lora"`` freezes them and
+            trains a LoRA.
+        objective: ``"zeros"`` predicts matte latents from zeros in one step, like the released weights; ``"flow"`` is
+            flow matching from noise.
+        still: Train on single frames, without the layers over time.
+        sizes: Edges of the square clips in pixels; each batch uses one of them.
         frames: Frames in a clip.
         batch: Clips in a step.
         steps: Optimiser steps.
-        rate: Peak learning rate; it warms up over 100 steps and falls to a hundredth along a cosine.
-        closest: The smallest part of a drawn clip that is cut out, as a share of its edge.
-        losses: Weight of each loss of the UNet, of ``latent``, ``l1``, ``soft`` (L1 where alpha is neither 0 nor 1),
-            ``laplacian``, ``gradient`` and ``coherence``. All but the first need the decoder, which is most of a step.
-        decoded: Edge in pixels of the random square that is decoded for those; 0 decodes everything.
-        refine: How far around a pixel decoded mattes are refined by the frames before those losses, as matting will do
-            afterwards; 0 for not at all.
-        rank: Of the LoRA.
-        clips: Drawn clips to learn from, beside the footage that is given.
-        sources: Shares of ``drawn`` clips, of ``people`` composed of the given subjects and backgrounds, and of the
-            given ``clips``; without it, all there is in equal shares.
+        rate: Peak learning rate. It warms up over 100 steps, then falls to a hundredth along a cosine.
+        closest: The smallest part of a drawn clip that is cropped, as a share of its edge.
+        losses: Weight of each loss of the UNet: ``latent``, ``l1``, ``soft`` (L1 where alpha is neither 0 nor 1),
+            ``laplacian``, ``gradient`` and ``coherence``. All but ``latent`` need the decoder, most of a step's work.
+        decoded: Edge in pixels of the random square that is decoded for these losses; 0 decodes whole frames.
+        refine: Radius in pixels with which decoded mattes are refined by the frames before these losses, as matting
+            does later; 0 turns it off.
+        rank: Rank of the LoRA.
+        clips: Drawn clips to learn from, in addition to the given footage.
+        sources: Shares of ``drawn`` clips, of ``people`` composed from the given subjects and backgrounds, and of the
+            given ``clips``. If empty, all available sources have equal shares.
         chimeras: How many drawn bodies to put under the heads of the given subjects; see `datasets.chimeras`.
-        encoded: How many clips to compose and encode beforehand and reuse; 0 composes every clip anew.
+        encoded: How many clips to compose and encode in advance and reuse; 0 composes new clips for every step.
         checkpointing: Activation checkpointing: less memory, a third more time.
     """
 
@@ -80,29 +81,29 @@ class Stage:
             if value not in known:
                 raise InputError(f"{at}: {what} must be one of {', '.join(known)}, got {value!r}")
         if unknown := set(self.losses) - set(LOSSES):
-            raise InputError(f"{at}: there is no loss {min(unknown)!r}; there are {', '.join(LOSSES)}")
+            raise InputError(f"{at}: there is no loss {min(unknown)!r}; the losses are {', '.join(LOSSES)}")
         if not self.sizes or min(self.frames, self.batch, self.steps, self.rank, *self.sizes) < 1 or self.rate <= 0:
             raise InputError(f"{at}: sizes, frames, batch, steps, rank and rate must be above 0")
         if self.refine < 0 or (self.refine and not self.pixels):
-            raise InputError(f"{at}: refine is 0 or more pixels, and needs a loss on decoded mattes")
+            raise InputError(f"{at}: refine must be 0 or more pixels, and it needs a loss on decoded mattes")
         if self.still and self.frames > 1:
-            raise InputError(f"{at}: with still, clips have one frame, got {self.frames}")
+            raise InputError(f"{at}: with still, frames must be 1, got {self.frames}")
         if self.learn == "lora" and self.network != "unet":
-            raise InputError(f"{at}: only the unet learns a lora")
+            raise InputError(f"{at}: only the unet can learn a lora")
         if self.clips and self.clips.frames < self.frames:
-            raise InputError(f"{at}: clips of {self.clips.frames} frames are too short for {self.frames}")
+            raise InputError(f"{at}: clips of {self.clips.frames} frames are too short; it needs {self.frames}")
         if self.clips and self.clips.size < max(self.sizes):
-            raise InputError(f"{at}: clips of {self.clips.size} pixels are too small for {max(self.sizes)}")
+            raise InputError(f"{at}: clips of {self.clips.size} pixels are too small; it needs {max(self.sizes)}")
         self.check_sources(at)
 
     def check_sources(self, at: str) -> None:
         """Check the shares of sources; ``at`` names the stage in messages."""
         if unknown := set(self.sources) - set(SOURCES):
-            raise InputError(f"{at}: there is no source {min(unknown)!r}; there are {', '.join(SOURCES)}")
+            raise InputError(f"{at}: there is no source {min(unknown)!r}; the sources are {', '.join(SOURCES)}")
         if self.sources and (min(self.sources.values()) < 0 or not sum(self.sources.values())):
-            raise InputError(f"{at}: shares of sources are 0 or more, and one is above 0, got {self.sources}")
+            raise InputError(f"{at}: shares of sources must be 0 or more, and one above 0, got {self.sources}")
         if self.sources.get("drawn") and not self.clips:
-            raise InputError(f"{at}: a share of drawn clips needs the key clips, which says what to draw")
+            raise InputError(f"{at}: a share of drawn clips needs the key clips, which describes the clips to draw")
 
     @property
     def encodes(self) -> bool:
@@ -121,12 +122,12 @@ class TrainingConfig:
 
     Attributes:
         stages: What to do, in order.
-        unet: The UNet's configuration, in the published layout; None takes the start's.
-        vae: The VAE's, in the same way.
-        start: ``"scratch"``, or a model folder to begin from: the released weights, or SVD's own.
-        sizes: The recommended size of frames and reach of refining, written beside the model; None takes the start's.
-        latent_channels: Widen the start's latents to this many channels, for a stage that teaches the VAE to use them;
-            None leaves them.
+        unet: The UNet's configuration, in the published layout; None takes that of the starting model.
+        vae: The VAE's configuration, in the published layout; None takes that of the starting model.
+        start: ``"scratch"``, or a model folder to start from: the released weights, or SVD's own.
+        sizes: The best frame sizes and ``refine``, written beside the model; None takes those of the starting model.
+        latent_channels: Widen the starting model's latents to this many channels, for a stage that teaches the VAE to
+            use them; None leaves them unchanged.
     """
 
     stages: tuple[Stage, ...]
@@ -144,10 +145,10 @@ class TrainingConfig:
 
 
 def read_config(name: str) -> TrainingConfig:
-    """A configuration by its file, or by the name of a bundled one.
+    """Read a configuration by its file name, or by the name of a bundled configuration.
 
     Raises:
-        InputError: If there is none, or a value in it is not allowed.
+        InputError: If it does not exist, or a value in it is not allowed.
 
     Example:
         >>> [stage.network for stage in read_config("demo-quick").stages][:2]
@@ -157,13 +158,13 @@ def read_config(name: str) -> TrainingConfig:
     if not path.is_file():
         path = CONFIGS / f"{name}.json"
     if not path.is_file():
-        raise InputError(f"there is no training configuration {name!r}; bundled are {', '.join(bundled_configs())}")
+        raise InputError(f"there is no training configuration {name!r}; bundled ones: {', '.join(bundled_configs())}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         stages = tuple(build(Stage, stage) for stage in content.pop("stages", ()))
         return build(TrainingConfig, {**content, "stages": stages})
     except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no training configuration: {error}") from error
+        raise InputError(f"{path} is not a training configuration: {error}") from error
 
 
 def bundled_configs() -> list[str]:
@@ -172,10 +173,10 @@ def bundled_configs() -> list[str]:
 
 
 def build(kind: type, content: dict[str, Any]) -> Any:
-    """A dataclass of ``kind`` from the values of a JSON object."""
+    """Build a dataclass of ``kind`` from the values of a JSON object."""
     names = {each.name for each in fields(kind)}
     if unknown := set(content) - names:
-        raise InputError(f"{kind.__name__} knows no {min(unknown)!r}; it knows {', '.join(sorted(names))}")
+        raise InputError(f"{kind.__name__} has no key {min(unknown)!r}; its keys are {', '.join(sorted(names))}")
     values = dict(content)
     if isinstance(values.get("clips"), dict):
         values["clips"] = build(Clips, values["clips"])

@@ -1,4 +1,4 @@
-"""Clips encoded to latents for the UNet, batch by batch or all beforehand."""
+"""Encodes clips to latents for the UNet, batch by batch or all in advance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 LATENTS = ("known", "wanted")
 TOGETHER = 64
-"""Frames that are encoded together and kept in one file."""
+"""Frames that are encoded together and stored in one file."""
 
 
 class EncodedBatch(NamedTuple):
@@ -30,10 +30,10 @@ class EncodedBatch(NamedTuple):
 
     Attributes:
         known: Latents of the pictures ``[B, T, C, h, w]``.
-        wanted: Latents of the mattes, the same shape.
+        wanted: Latents of the mattes ``[B, T, C, h, w]``.
         images: The pictures ``[B, T, 3, H, W]``, sRGB 0..1.
         alpha: The mattes ``[B, T, 1, H, W]``, 0..1.
-        confidence: The same shape: 1 where the matte is known, 0 where it is not.
+        confidence: ``[B, T, 1, H, W]``: 1 where the matte is known, 0 where it is not.
     """
 
     known: Tensor
@@ -43,7 +43,7 @@ class EncodedBatch(NamedTuple):
     confidence: Tensor
 
     def to(self, device: torch.device) -> EncodedBatch:
-        """The same on ``device``."""
+        """The batch on ``device``."""
         return EncodedBatch(*(part.to(device, non_blocking=True) for part in self))
 
 
@@ -56,7 +56,7 @@ def encode_batch(vae: TemporalVAE, batch: Batch) -> EncodedBatch:
 
 
 def checksum(vae: TemporalVAE, batch: Batch) -> int:
-    """A checksum of the encoder's weights, of example clips and of the names of what is stored."""
+    """A checksum of the encoder's weights, of example clips and of the names of the stored arrays."""
     value = zlib.crc32(f"{vae.scaling_factor} {EncodedBatch._fields}".encode())
     for tensor in (*vae.encoder.parameters(), *vae.quant_conv.parameters(), *batch):
         value = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), value)
@@ -64,16 +64,16 @@ def checksum(vae: TemporalVAE, batch: Batch) -> int:
 
 
 class EncodedClips:
-    """``stage.encoded`` clips, composed and encoded once, because encoding is most of the cost of a small UNet's step.
+    """``stage.encoded`` clips, composed and encoded once, because encoding takes most of a small UNet's step.
 
-    They are stored in several files. A run that was stopped goes on with the first file that is missing.
+    They are stored in several files. A run that was stopped resumes with the first missing file.
 
     Args:
-        folder: Where they are stored between runs. Another encoder or other clips get other names.
+        folder: Where the clips are stored between runs. Another encoder or other clips use other file names.
         vae: The encoder.
-        source: Where clips come from.
-        stage: How many clips, their size and length.
-        seed: Seeds the compositions.
+        source: Where the clips come from.
+        stage: Says how many clips, and their size and length.
+        seed: Seed of the compositions.
         dtype: Precision of the encoding.
     """
 
@@ -89,7 +89,7 @@ class EncodedClips:
             self.parts[size] = self.collected(folder / name, count, size, [*seed, size])
 
     def collected(self, folder: Path, count: int, size: int, seed: list[int]) -> dict[str, np.ndarray]:
-        """``count`` clips of ``size`` pixels, read from ``folder``; missing ones are made and stored there first."""
+        """``count`` clips of ``size`` pixels, read from ``folder``. Missing clips are made and stored there first."""
         folder.mkdir(parents=True, exist_ok=True)
         each = max(TOGETHER // self.frames, 1)
         paths = {first: folder / f"{first:06}.npz" for first in range(0, count, each)}
@@ -101,7 +101,7 @@ class EncodedClips:
 
         progress = Progress(count, "clips", shown=False)
         progress.count(count - sum(min(each, count - first) for first in missing), before=True)
-        with ThreadPoolExecutor(1) as ahead:  # composes the next while this one is encoded
+        with ThreadPoolExecutor(1) as ahead:  # composes the next batch while this one is encoded
             waiting = [ahead.submit(composed, first) for first in missing[:1]]
             for number, first in enumerate(missing):
                 batch = waiting.pop().result()
@@ -113,7 +113,7 @@ class EncodedClips:
         return {name: np.concatenate([part[name] for part in loaded]) for name in EncodedBatch._fields}
 
     def encoded(self, batch: Batch) -> dict[str, np.ndarray]:
-        """A batch as it is stored: latents in half precision, the rest as bytes."""
+        """A batch in the stored format: latents in half precision, the rest as bytes."""
         device = next(self.vae.parameters()).device
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
             latents = encode_batch(self.vae, batch.to(device))
@@ -123,7 +123,7 @@ class EncodedClips:
         }
 
     def batch(self, count: int, size: int, frames: int, random: np.random.Generator) -> EncodedBatch:
-        """``count`` clips of ``size`` pixels; their number of frames was decided when they were made."""
+        """``count`` clips of ``size`` pixels. ``frames`` is ignored: the clips have the length they were made with."""
         del frames
         parts = self.parts[size]
         picked = random.integers(len(parts["known"]), size=count)

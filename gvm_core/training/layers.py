@@ -1,4 +1,4 @@
-"""Which layers of a network work over time, and how to start a new network without their effect."""
+"""Finds the layers of a network that work over time, and starts a new network without their effect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAST = ("temporal_res_block.conv2", "ff_in.net.2", "attn1.to_out.0", "ff.net.2",
 
 
 def is_temporal(name: str) -> bool:
-    """Whether the weight or module of this name works over time.
+    """Whether the weight or module ``name`` works over time.
 
     Example:
         >>> is_temporal("down_blocks.0.resnets.0.temporal_res_block.conv1.weight"), is_temporal("conv_in.weight")
@@ -22,9 +22,9 @@ def is_temporal(name: str) -> bool:
 
 
 def zero_temporal_layers(network: nn.Module) -> None:
-    """Make the temporal layers of a new network do nothing at first, so that it can learn from single frames.
+    """Make the temporal layers of a new network have no effect at first, so that it can learn from single frames.
 
-    The last layer of each of their branches is set to zero. A final convolution over time is set to the identity.
+    The last layer of each temporal branch is set to zero. A final convolution over time is set to the identity.
     """
     with torch.no_grad():
         for name, module in network.named_modules():

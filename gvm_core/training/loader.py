@@ -14,11 +14,11 @@ from .config import Stage
 
 
 class StepData(NamedTuple):
-    """What one step needs.
+    """The data of one step.
 
     Attributes:
-        seed: Of the noise that the step adds.
-        batch: Its clips.
+        seed: Seed of the noise that the step adds.
+        batch: The clips.
     """
 
     seed: int
@@ -26,12 +26,12 @@ class StepData(NamedTuple):
 
 
 class StepDataset(Dataset):
-    """The data of each step by its number, which alone decides everything random in it.
+    """The data of each step by its number. Everything random in it depends only on the arguments and that number.
 
     Args:
         source: Where clips come from.
-        stage: How many clips, their size and length.
-        seed: Of the stage.
+        stage: Says how many clips, and their size and length.
+        seed: Seed of the stage.
         process: Number of this process. In one step all processes have clips of the same size, but not the same clips.
     """
 
@@ -47,7 +47,7 @@ class StepDataset(Dataset):
 
 
 def load_steps(steps: StepDataset, first: int, workers: int, device: torch.device) -> Iterator[StepData]:
-    """The data of step ``first`` to the stage's last, made by ``workers`` processes, or by this one if 0."""
+    """The data of steps ``first`` to the last, made by ``workers`` processes; 0 makes them in this process."""
     loader = DataLoader(
         steps,
         batch_size=None,

@@ -1,4 +1,4 @@
-"""Training a LoRA beside the frozen weights of a UNet, and writing it to a file."""
+"""Trains a LoRA beside the frozen weights of a UNet, and writes it to a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LowRankUpdate(nn.Module):
 
     Args:
         weight: ``[out, in]``, the weight to update.
-        rank: Of the update.
+        rank: Rank of the update.
     """
 
     def __init__(self, weight: Tensor, rank: int) -> None:
@@ -37,7 +37,7 @@ class LowRankUpdate(nn.Module):
 
 
 def add_lora(unet: nn.Module, rank: int) -> dict[str, nn.Parameter]:
-    """Add a new LoRA to every attention projection; returns its weights by their names in a LoRA file."""
+    """Add a new LoRA to every attention projection. Returns its weights by their names in a LoRA file."""
     weights: dict[str, nn.Parameter] = {}
     for name, module in [*unet.named_modules()]:
         if isinstance(module, nn.Linear) and name.endswith(TARGETS):
@@ -45,19 +45,19 @@ def add_lora(unet: nn.Module, rank: int) -> dict[str, nn.Parameter]:
             parametrize.register_parametrization(module, "weight", update)
             weights[f"{name}.lora_A.weight"], weights[f"{name}.lora_B.weight"] = update.down, update.up
     if not weights:
-        raise InputError("the network has no attention that a LoRA could update")
+        raise InputError("the network has no attention layers for a LoRA to update")
     return weights
 
 
 def take_out_lora(unet: nn.Module) -> None:
-    """Remove the LoRA; the weights are as they were before it."""
+    """Remove the LoRA. The weights are then as they were without it."""
     for module in [*unet.modules()]:
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
 
 
 def bare_state(network: nn.Module) -> dict[str, Tensor]:
-    """The network's own weights by their usual names, with or without a LoRA added."""
+    """The network's own weights by their usual names, whether or not a LoRA is added."""
     state = network.state_dict()
     return {
         name.replace(ORIGINAL, ".weight"): value
@@ -67,9 +67,9 @@ def bare_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def with_lora(weights: dict[str, Tensor], other: dict[str, LowRank]) -> dict[str, Tensor]:
-    """The weights of one LoRA that does what ``weights`` and ``other`` do together.
+    """The weights of one LoRA that has the effect of ``weights`` and ``other`` together.
 
-    The sum of two low-rank products is one such product, of the concatenated matrices.
+    The sum of two low-rank products equals one low-rank product of the concatenated matrices.
     """
     both = {**weights}
     for name, update in other.items():
@@ -92,6 +92,6 @@ def write_lora(path: Path, weights: dict[str, Tensor]) -> None:
 
 @torch.no_grad()
 def set_weights(weights: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
-    """Copy ``values`` into ``weights`` of the same names."""
+    """Copy ``values`` into the ``weights`` of the same names."""
     for name, weight in weights.items():
         weight.copy_(values[name])

@@ -28,9 +28,9 @@ def laplacian_loss(predicted: Tensor, wanted: Tensor, weight: Tensor, levels: in
 
     Args:
         predicted: ``[B, T, 1, H, W]``.
-        wanted: The same shape.
-        weight: The same shape: 1 where the truth is known.
-        levels: Levels of the pyramid; fewer where the picture is too small.
+        wanted: ``[B, T, 1, H, W]``.
+        weight: ``[B, T, 1, H, W]``: 1 where the truth is known.
+        levels: Levels of the pyramid; a small picture has fewer.
     """
     difference, weight = (predicted - wanted).flatten(0, 1), weight.flatten(0, 1)
     total = difference.new_zeros(())
@@ -46,21 +46,21 @@ def laplacian_loss(predicted: Tensor, wanted: Tensor, weight: Tensor, levels: in
 
 
 def gradient_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference of horizontal and of vertical differences."""
+    """Mean absolute error of horizontal plus that of vertical pixel differences."""
     difference = predicted - wanted
     across = weighted_mean(difference.diff(dim=-1).abs(), weight[..., 1:])
     return across + weighted_mean(difference.diff(dim=-2).abs(), weight[..., 1:, :])
 
 
 def coherence_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference of the changes from frame to frame; 0 for single frames."""
+    """Mean absolute error of the changes from frame to frame; 0 for single frames."""
     if predicted.shape[1] < 2:
         return predicted.new_zeros(())
     return weighted_mean((predicted - wanted).diff(dim=1).abs(), weight[:, 1:])
 
 
 def matte_losses(predicted: Tensor, alpha: Tensor, weight: Tensor) -> Parts:
-    """The losses on decoded mattes, each by its name in a configuration."""
+    """The losses on decoded mattes, by their names in a configuration."""
     return {
         "l1": weighted_mean((predicted - alpha).abs(), weight),
         "soft": weighted_mean((predicted - alpha).abs(), weight * soft_pixels(alpha)),
@@ -71,16 +71,16 @@ def matte_losses(predicted: Tensor, alpha: Tensor, weight: Tensor) -> Parts:
 
 
 def soft_pixels(alpha: Tensor) -> Tensor:
-    """1 where ``alpha`` is neither 0 nor 1, 0 elsewhere."""
+    """1 where ``alpha`` is clearly neither 0 nor 1, 0 elsewhere."""
     return ((alpha > 0.02) & (alpha < 0.98)).float()
 
 
 def autoencoder_losses(returned: Tensor, clips: Tensor, latents: Tensor) -> Parts:
     """Reconstruction losses of pictures (the first half of the batch) and mattes (the second half).
 
-    Averages over 4 and 16 pixels count as well, since colour is learned late without them. Soft pixels of mattes count
-    five times, because there are few. A small weight on the latents' size keeps the encoder from growing them until the
-    noise added to them has no effect.
+    Differences of averages over 4 and 16 pixels are added, because without them the network learns colour late. Soft
+    pixels of mattes have five times the weight, because there are few. A small loss on the size of latents stops the
+    encoder from making them so large that the noise added to them has no effect.
     """
     difference = returned - clips
     coarse = sum(F.avg_pool2d(difference.flatten(0, 1), k).abs().mean() for k in (4, 16))

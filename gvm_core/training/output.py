@@ -1,4 +1,4 @@
-"""Writing the trained model in the published layout, and sheets of samples."""
+"""Writes the trained model in the published layout, and sample sheets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCHEDULER_CONFIG = {
 
 
 def write_model(folder: Path, unet: MattingUNet, vae: TemporalVAE, config: TrainingConfig) -> None:
-    """Write a model folder in the published layout, half precision."""
+    """Write a model folder in the published layout, in half precision."""
     from safetensors.torch import save_file
 
     parts = {"unet": (unet, config.unet), "vae": (vae, {**(config.vae or {}), "scaling_factor": vae.scaling_factor})}

@@ -1,4 +1,4 @@
-"""Layers that work around slow or wrong gradients of torch on CPUs, mostly in bfloat16."""
+"""Layers that avoid slow or wrong gradients of torch on CPUs, mostly in bfloat16."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d
 
 
 class FloatGroupNorm(nn.GroupNorm):
-    """A GroupNorm that computes in float32 at least: in bfloat16 its gradient is four times slower on a CPU.
+    """A GroupNorm that computes at least in float32: in bfloat16 its gradient is four times slower on a CPU.
 
     Its input is made contiguous, because torch 2.13 crashes on a channels-last input that needs no gradient.
     """
@@ -22,10 +22,10 @@ class FloatGroupNorm(nn.GroupNorm):
 
 
 class TemporalConv(nn.Conv3d):
-    """A convolution over time alone, ``(k, 1, 1)`` with padding, computed as a 2D convolution.
+    """A convolution over time only, ``(k, 1, 1)`` with padding, computed as a 2D convolution.
 
-    The numbers are the same. In bfloat16 on a CPU the 3D convolution gives wrong weight gradients (torch 2.13 has
-    non-finite values at random places for clips of two frames).
+    The result is the same. In bfloat16 on a CPU the 3D convolution gives wrong weight gradients (in torch 2.13,
+    non-finite values at random positions for clips of two frames).
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class TemporalConv(nn.Conv3d):
 
 
 class TrainingLayers:
-    """The layers of networks that are trained on a CPU; named as in `torch.nn`, with the same weights."""
+    """The layers of networks that are trained on a CPU, with the names and weights of `torch.nn`."""
 
     Linear, Conv2d, LayerNorm = nn.Linear, nn.Conv2d, nn.LayerNorm
     Conv3d, GroupNorm = TemporalConv, FloatGroupNorm

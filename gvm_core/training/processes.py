@@ -1,4 +1,4 @@
-"""The processes of one training: a single one, or those that ``accelerate launch`` started."""
+"""The processes of one training: a single process, or those that ``accelerate launch`` started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import optional
 
 
 class Processes:
-    """A training in this process alone, on one device.
+    """A training in this process only, on one device.
 
     Attributes:
         device: Where to compute.
@@ -56,7 +56,7 @@ class AcceleratedProcesses(Processes):
 
 
 def join_processes(device: str | None = None) -> Processes:
-    """The processes of ``accelerate launch`` if this is one of them, else this process alone on ``device``."""
+    """The processes of ``accelerate launch`` if this is one of them, else only this process on ``device``."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return AcceleratedProcesses()
     return Processes(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -1,4 +1,4 @@
-"""Builds the source of a stage's clips: drawn, people before places, the user's own, or a mixture."""
+"""Builds the source of a stage's clips: drawn clips, people on other backgrounds, the user's clips, or a mixture."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..datasets.people import PeopleSource
 from ..errors import InputError
 from .config import Stage
 
-HOW = {
-    "people": "name folders of subjects with --subjects and of backgrounds with --backgrounds",
-    "clips": "name a folder of clips with mattes with --clips",
+HINTS = {
+    "people": "give folders of subjects with --subjects and of backgrounds with --backgrounds",
+    "clips": "give a folder of clips and mattes with --clips",
 }
 
 
@@ -38,12 +38,12 @@ def stage_source(
 
     Args:
         stage: Says which clips to draw, if any, and the share of each source.
-        pools: Folder where drawn clips are kept.
+        pools: Folder where drawn clips are stored.
         labelled: The user's clips.
-        photographs: For the backgrounds of drawn clips.
+        photographs: Pictures for the backgrounds of drawn clips.
         progress: Called with the number of clips or chimeras drawn so far.
         cutouts: The user's subjects.
-        places: The backgrounds for them; drawn ones join them.
+        places: The backgrounds for the subjects; drawn backgrounds are added to them.
 
     Raises:
         InputError: If there is nothing to learn from, or a kind of clips that the stage asks for is missing.
@@ -61,9 +61,9 @@ def stage_source(
         found["clips"] = LabelledSource(labelled, max(stage.sizes), stage.closest)
     for name, share in shares.items():
         if share and name not in found:
-            raise InputError(f"stage {stage.name!r} learns from {name}: {HOW[name]}")
+            raise InputError(f"stage {stage.name!r} needs {name}: {HINTS[name]}")
     if not found:
-        raise InputError(f"stage {stage.name!r} draws no clips; {HOW['clips']}")
+        raise InputError(f"stage {stage.name!r} draws no clips; {HINTS['clips']}")
     (first, mixture), *others = found.items()
     total = shares.get(first, 1.0)
     for name, source in others:

@@ -1,4 +1,4 @@
-"""The networks a training starts from: new ones, Stable Video Diffusion's, or those of a matting model."""
+"""The networks that a training starts from: new ones, Stable Video Diffusion's, or those of a matting model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ UNUSED_WEIGHTS = "add_embedding."
 
 
 def starting_networks(config: TrainingConfig, operations: Any = nn) -> tuple[MattingUNet, TemporalVAE, TrainingConfig]:
-    """The networks to train, in float32, and ``config`` completed by what the starting model says of them.
+    """The networks to train, in float32, and ``config`` completed with the settings of the starting model.
 
     Args:
         config: Says what to start from.
         operations: Makes the layers; see `blocks`.
 
     Raises:
-        ModelError: If the model to start from is missing, damaged, or neither SVD's nor a matting model's.
+        ModelError: If the starting model is missing or damaged, or is neither SVD nor a matting model.
     """
     if config.start == "scratch":
         unet, vae = MattingUNet(config.unet or {}, operations), TemporalVAE(config.vae or {}, operations)
@@ -49,19 +49,19 @@ def starting_networks(config: TrainingConfig, operations: Any = nn) -> tuple[Mat
 
 
 def read_unet(folder: Path, operations: Any) -> MattingUNet:
-    """The UNet in ``folder``, its LoRA merged if one lies beside it."""
+    """The UNet in ``folder``, with the LoRA beside it merged, if there is one."""
     unet, shares = read_network(MattingUNet, folder, torch.float32, operations, ignored=UNUSED_WEIGHTS)
     if path := find_lora(folder):
         lora = folded_lora(read_lora(path), shares)
         check_lora(unet, lora)
         merge_lora(unet, lora, 1.0)
     if unet.conv_in.in_channels != 2 * unet.conv_out.out_channels:
-        raise ModelError(f"{folder} takes {unet.conv_in.in_channels} channels; matting needs twice the latents' number")
+        raise ModelError(f"{folder} takes {unet.conv_in.in_channels} channels; matting needs twice its output channels")
     return unet
 
 
 def lora_beside(start: str) -> dict[str, LowRank]:
-    """The LoRA beside the UNet of the model that a training starts from; empty where there is none."""
+    """The LoRA beside the UNet of the starting model; empty if there is none."""
     path = None if start == "scratch" else find_lora(model_folder(start) / "unet")
     return read_lora(path) if path else {}
 
@@ -69,30 +69,30 @@ def lora_beside(start: str) -> dict[str, LowRank]:
 def widen(
     unet: MattingUNet, vae: TemporalVAE, settings: dict[str, dict], channels: int, operations: Any
 ) -> tuple[MattingUNet, TemporalVAE, dict[str, dict]]:
-    """The same networks with more latent channels: the first as before, the new ones without effect at first.
+    """Copy the networks with more latent channels. The old channels are kept; the new ones have no effect at first.
 
-    What the VAE decodes and the first channels of what the UNet predicts stay the same, up to rounding.
+    The VAE's decoded pictures and the old channels of the UNet's prediction stay the same, up to rounding.
 
     Args:
-        unet: Of a matting model.
-        vae: Its VAE.
+        unet: The UNet of a matting model.
+        vae: The VAE of the model.
         settings: The configurations of both, ``unet`` and ``vae``.
-        channels: How many channels the latents get.
+        channels: New number of latent channels.
         operations: Makes the layers.
 
     Raises:
-        InputError: If that is fewer than there are.
+        InputError: If ``channels`` is less than the old number.
     """
     before = unet.conv_out.out_channels
     if channels < before:
-        raise InputError(f"latent_channels can only grow: the start has {before}, got {channels}")
+        raise InputError(f"latent_channels can only grow: the starting model has {before}, got {channels}")
     settings = {
         "unet": {**settings["unet"], "in_channels": 2 * channels, "out_channels": channels},
         "vae": {**settings["vae"], "latent_channels": channels},
     }
     wider = MattingUNet(settings["unet"], operations), TemporalVAE(settings["vae"], operations)
-    one, two = [*range(before)], [*range(before), *range(channels, channels + before)]  # latents; latents in two parts
-    places = {  # rows and columns that take the old weights, of layers that grow
+    one, two = [*range(before)], [*range(before), *range(channels, channels + before)]  # one latent; two latents joined
+    places = {  # for layers that grow: the rows and columns that take the old weights
         "conv_in": (None, two),
         "conv_out": (one, None),
         "encoder.conv_out": (two, None),

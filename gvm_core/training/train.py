@@ -1,7 +1,7 @@
-"""The training loop: stages in order, each from a source of clips, with checkpoints, losses and sample sheets.
+"""The training loop: runs stages in order, each on a source of clips, and writes checkpoints, losses and sample sheets.
 
-Started by ``gvm train``. Everything random in a step comes from the seed and the step's number. So a training that was
-stopped and run again gives the same weights as one that was not stopped.
+``gvm train`` starts it. Everything random in a step depends only on the seed and the step's number. So a training that
+was stopped and resumed gives the same weights as one that was not stopped.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WARM_UP = 100
 
 
 class Average:
-    """An exponential moving average of the weights that learn; it is what a stage leaves in the network."""
+    """An exponential moving average of the weights that learn. At its end a stage keeps the averages."""
 
     def __init__(self, weights: dict[str, nn.Parameter], decay: float = 0.995) -> None:
         self.decay = decay
@@ -54,7 +54,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, weights: dict[str, nn.Parameter], step: int) -> None:
-        """Add the weights after ``step`` steps. Weights of early steps are forgotten sooner."""
+        """Add the current weights. Over the first steps the average is shorter: the decay grows with ``step``."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = [weights[name].detach() for name in self.weights]
         get_ema_multi_avg_fn(decay)([*self.weights.values()], current, None)
@@ -64,18 +64,18 @@ class Training:
     """One training run: its networks and its folder.
 
     Args:
-        folder: Receives ``model/`` or ``lora.safetensors``, ``checkpoint.pt``, ``losses.csv`` and ``samples/``.
-        config: What to do.
-        sources: Makes the source of clips of a stage.
-        seed: Seeds weights, batches and noise.
-        dtype: Precision of products and convolutions; weights and losses are float32.
-        processes: The processes that train together; alone by default.
-        workers: Processes that prepare batches while earlier steps run; 0 prepares each when it is needed. The batches
-            are the same.
-        progress: Called after every step with the number of steps done in all stages, and of all there are.
+        folder: Folder for ``model/`` or ``lora.safetensors``, ``checkpoint.pt``, ``losses.csv`` and ``samples/``.
+        config: What to train.
+        sources: Returns the source of a stage's clips.
+        seed: Seed of weights, batches and noise.
+        dtype: Precision of matrix products and convolutions; weights and losses are float32.
+        processes: The processes that train together; by default only this one.
+        workers: Processes that prepare batches while earlier steps run; 0 prepares each batch when it is needed. The
+            batches are the same.
+        progress: Called after every step with the number of steps done in all stages, and the total number.
 
     Raises:
-        ModelError: If the model to start from is missing or damaged.
+        ModelError: If the starting model is missing or damaged.
     """
 
     def __init__(
@@ -97,18 +97,18 @@ class Training:
         with self.own_random_state():
             torch.manual_seed(seed)
             self.unet, self.vae, self.config = starting_networks(config, operations)
-        only_lora = all(stage.learn == "lora" for stage in config.stages)  # else it is in the model that is written
+        only_lora = all(stage.learn == "lora" for stage in config.stages)  # else the model that is written contains it
         self.lora_before = lora_beside(config.start) if only_lora else {}
         for network in (self.unet, self.vae):
             network.to(self.processes.device)
 
     def own_random_state(self) -> AbstractContextManager[None]:
-        """Within the block, torch's random state is the training's; afterwards it is again what it was."""
+        """A ``with`` block after which torch's random state is as it was before."""
         device = self.processes.device
         return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
     def run(self) -> Path:
-        """Run all stages, going on from the folder's checkpoint if there is one.
+        """Run all stages. Resumes from the folder's checkpoint if there is one.
 
         Returns:
             The finished model's folder, or the LoRA file if the last stage learned one.
@@ -117,7 +117,7 @@ class Training:
             return self.run_stages()
 
     def run_stages(self) -> Path:
-        """`run` without care for the caller's random state."""
+        """Run all stages. Changes torch's random state."""
         checkpoint = self.folder / "checkpoint.pt"
         state: dict[str, Any] = {"stage": 0, "step": 0}
         if checkpoint.exists():
@@ -134,7 +134,7 @@ class Training:
         return self.folder / (LORA_FILE if self.config.stages[-1].learn == "lora" else "model")
 
     def run_stage(self, index: int, resumed: dict[str, Any] | None) -> None:
-        """Train one stage, and leave the averaged weights in the network that learned."""
+        """Train one stage, and put the averaged weights into the network; a LoRA is written to its file."""
         stage = self.config.stages[index]
         torch.manual_seed(int(np.random.default_rng([self.seed, index]).integers(2**31)))
         with self.processes.main_first():
@@ -210,7 +210,7 @@ class Training:
         return parts
 
     def learning(self, stage: Stage) -> dict[str, nn.Parameter]:
-        """The weights that learn in ``stage``; all others are frozen."""
+        """The weights that learn in ``stage``. All other weights are frozen."""
         for network in (self.vae, self.unet):
             network.requires_grad_(False)
             checkpoint_activations(network, stage.checkpointing)
@@ -228,7 +228,7 @@ class Training:
         return weights
 
     def losses(self, stage: Stage, batch: Batch | EncodedBatch) -> Parts:
-        """The losses of one batch; ``loss`` is what is minimised."""
+        """The losses of one batch; the training minimises ``loss``."""
         if stage.network == "vae":
             assert isinstance(batch, Batch)
             return self.vae_losses(stage, batch)
@@ -237,7 +237,7 @@ class Training:
         return self.unet_losses(stage, batch)
 
     def vae_losses(self, stage: Stage, batch: Batch) -> Parts:
-        """Losses of pictures and mattes after encoding and decoding, with a little noise on the latents between."""
+        """Losses of pictures and mattes after encoding and decoding, with a little noise added to the latents."""
         clips = torch.cat([batch.images, batch.alpha.expand(-1, -1, 3, -1, -1)])
         latents = self.vae.encode(clips.flatten(0, 1) * 2 - 1).float().unflatten(0, clips.shape[:2])
         noisy = latents + 0.05 * torch.randn_like(latents)
@@ -245,7 +245,7 @@ class Training:
         return autoencoder_losses(returned, clips, latents)
 
     def unet_losses(self, stage: Stage, batch: EncodedBatch) -> Parts:
-        """Losses of the predicted latents and, where the stage asks for them, of the mattes decoded from those."""
+        """Losses of the predicted latents and, if the stage uses them, of the mattes decoded from these latents."""
         if stage.objective == "zeros":
             known = torch.cat([torch.zeros_like(batch.known), batch.known], dim=2)
             cleaned = predicted = self.unet(known, torch.tensor(LAST_TIMESTEP), stage.still).float()
@@ -270,7 +270,7 @@ class Training:
         return {"loss": torch.stack([weight * parts[name] for name, weight in stage.losses.items()]).sum(), **parts}
 
     def decoded_square(self, stage: Stage, latents: Tensor, *pictures: Tensor) -> tuple[Tensor, ...]:
-        """The same random square of latents ``[B, T, C, h, w]`` and of pictures ``[B, T, ?, H, W]``."""
+        """Crop latents ``[B, T, C, h, w]`` and pictures ``[B, T, ?, H, W]`` to the same random square."""
         factor = self.vae.factor
         if not stage.decoded:
             return latents, *pictures
@@ -291,7 +291,7 @@ class Training:
 
     @torch.no_grad()
     def write_sample_sheet(self, stage: Stage, index: int, step: int, source: Source) -> None:
-        """Write a sample sheet: pictures, their mattes and what the network makes of them."""
+        """Write a sample sheet: pictures, their mattes and the network's mattes."""
         batch = source.batch(6, max(stage.sizes), stage.frames, np.random.default_rng([self.seed, index]))
         batch = batch.to(self.processes.device)
         encoded = encode_batch(self.vae, batch) if isinstance(batch, Batch) else batch
@@ -309,7 +309,7 @@ class Training:
         sample_sheet(self.folder / "samples" / name, pictures[:, 0], encoded.alpha[:, 0], mattes[:, 0])
 
     def write_checkpoint(self, stage: int, step: int, **more: Any) -> None:
-        """Write the checkpoint; the file is never half written."""
+        """Write the checkpoint; the file is never incomplete."""
         if self.processes.is_main:
             weights = {"vae": self.vae.state_dict(), "unet": bare_state(self.unet)}
             state = {"stage": stage, "step": step, "scaling_factor": self.vae.scaling_factor, **weights, **more}
@@ -318,7 +318,7 @@ class Training:
 
 
 class LossTable:
-    """Means of a stage's losses over every `LOG_EVERY` steps: rows of a CSV file and lines of the log.
+    """Writes means of a stage's losses over every `LOG_EVERY` steps to a CSV file and to the log.
 
     Args:
         table: The CSV file.
@@ -355,6 +355,6 @@ def checkpoint_activations(network: nn.Module, wanted: bool) -> None:
 
 
 def learning_rate(step: int, stage: Stage) -> float:
-    """The rate at ``step`` of ``stage``: a warm-up, then a cosine down to a hundredth."""
+    """The learning rate at ``step`` of ``stage``: a warm-up, then a cosine down to a hundredth."""
     warm = min(1.0, (step + 1) / WARM_UP)
     return stage.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / stage.steps)))
