@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Three commands for a fresh clone: ``python run.py demo``, ``python run.py test``, ``python run.py comfy``.
 
-demo makes .venv, installs what is needed, mattes the drawn and the photographed sample with the bundled model and says
-where to look. test installs the test tools too and runs every test, with --quick those that take moments. comfy starts the ComfyUI it finds with this pack
-linked in. Standard library only.
+demo makes .venv, installs the packages, mattes the drawn and the photographed sample with the bundled model, and prints
+where the results are. test also installs the test tools and runs every test, or with --quick only the quick ones. comfy
+links this pack into the ComfyUI that it finds, and starts it. This script needs only the standard library.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def main() -> int:
 
 
 def demo(arguments: list[str]) -> int:
-    """Matte the sample clips and lay the results out to be looked at."""
+    """Matte the sample clips and put the results together for viewing."""
     install("demo")
     return subprocess.call([PYTHON, ROOT / "demos" / "demo.py", *arguments], cwd=ROOT)
 
 
 def test(arguments: list[str]) -> int:
-    """Check style and types, then run every test that can run here; with --quick only those that take moments."""
+    """Check style and types, then run every test that can run here, or with --quick only the quick ones."""
     install("dev")
     if "--quick" in arguments:
         arguments = [*(each for each in arguments if each != "--quick"), "tests/unit", "-m", "not slow"]
@@ -53,26 +53,26 @@ def test(arguments: list[str]) -> int:
 
 
 def comfy(arguments: list[str]) -> int:
-    """Start ComfyUI with this pack linked into its custom_nodes, and open the first workflow once it answers."""
+    """Link this pack into ComfyUI's custom_nodes, start ComfyUI, and open the first workflow when it is ready."""
     home = runpy.run_path(str(ROOT / "tests" / "comfy" / "comfy_env.py"))["find_comfyui"]()
     if home is None:
         print(
-            "No ComfyUI found (COMFYUI_PATH, the folder around custom_nodes/, ~/comfy/ComfyUI).\n"
-            "To get one:  pip install comfy-cli  &&  comfy install\nThen run this again."
+            "No ComfyUI found at COMFYUI_PATH, in the folder around custom_nodes/, or at ~/comfy/ComfyUI.\n"
+            "To install it:  pip install comfy-cli  &&  comfy install\nThen run this again."
         )
         return 1
     places = (home / ".venv", home / "venv", home.parent / ".venv", home.parent / "python_embeded")
     pythons = [place / name for place in places for name in ("bin/python", "Scripts/python.exe", "python.exe")]
     python = os.environ.get("COMFYUI_PYTHON") or next((str(path) for path in pythons if path.is_file()), None)
     if python is None:
-        print(f"ComfyUI is at {home}, but which Python runs it? Set COMFYUI_PYTHON to that and run this again.")
+        print(f"ComfyUI is at {home}, but its Python was not found. Set COMFYUI_PYTHON to its path and run this again.")
         return 1
     link = home / "custom_nodes" / "ComfyUI-GVM"
     if ROOT.parent != home / "custom_nodes" and not link.is_dir():
         try:
             link.symlink_to(ROOT, target_is_directory=True)
         except OSError as error:
-            print(f"Could not link {link} to {ROOT} ({error}); copy this folder there and run this again.")
+            print(f"Could not link {link} to {ROOT} ({error}). Copy {ROOT} to {link} and run this again.")
             return 1
         print(f"linked {link} -> {ROOT}")
     rest = [argument for argument in arguments if argument != "--no-browser"]
@@ -86,7 +86,7 @@ def comfy(arguments: list[str]) -> int:
 
 
 def answers(address: str, port: int, server: subprocess.Popen) -> bool:
-    """Wait until the server takes connections; False if it ended instead."""
+    """Wait until the server accepts connections. Return False if it ended instead."""
     while server.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex((address, port)) == 0:
@@ -96,13 +96,21 @@ def answers(address: str, port: int, server: subprocess.Popen) -> bool:
 
 
 def install(group: str) -> None:
-    """Make .venv if there is none, and install this pack, what it needs and a dependency group of pyproject.toml there."""
+    """Make .venv if it is missing. Install this pack, its requirements and a dependency group of pyproject.toml there.
+
+    A second call does nothing, unless pyproject.toml has changed.
+    """
     if not PYTHON.exists():
         print(f"making {VENV}", flush=True)
         venv.create(VENV, with_pip=True)
+    project, done = (ROOT / "pyproject.toml").read_bytes(), VENV / f"installed-{group}.toml"
+    if done.is_file() and done.read_bytes() == project:
+        return
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.check_call([*pip, "pip>=25.1"])  # the first that knows dependency groups
-    subprocess.check_call([*pip, "--group", group, "-e", "."], cwd=ROOT)
+    quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}  # setuptools warns of every editable installation
+    subprocess.check_call([*pip, "--group", group, "-e", "."], cwd=ROOT, env=quiet)
+    done.write_bytes(project)
 
 
 if __name__ == "__main__":

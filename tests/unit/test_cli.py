@@ -47,6 +47,7 @@ def test_a_sequence_keeps_its_frame_names(tmp_path, tiny_folder):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"shot.{n}.png" for n in (1001, 1002, 1003)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "last"), [(0, 3), (10, 19), (17, 17), (33, 39), (38, 60)])
 def test_a_frame_range_gives_the_same_mattes_as_the_whole_run(tmp_path, tiny_folder, first, last):
     video = write_video(tmp_path / "clip.mp4", moving_clip(40, 32, 32))
@@ -65,12 +66,12 @@ def test_a_frame_range_gives_the_same_mattes_as_the_whole_run(tmp_path, tiny_fol
     [
         (["nowhere.mp4", "o.mp4"], "there is no file or folder"),
         (["{video}", "o.mp4", "--overlap", "8"], "smaller than the window"),
-        (["{video}", "o.gif"], "no matte format"),
+        (["{video}", "o.gif"], "is not a matte format"),
         (["{video}", "o.mp4", "--model", "nowhere"], "there is no model folder"),
         (["{video}", "{video}"], "exists already"),
         (["{video}", "o.mp4", "--lora", "nowhere.safetensors"], "there is no LoRA file"),
         (["{video}", "o.mp4", "--frames", "99-"], "there is no frame"),
-        (["{video}", "o.mp4", "--frames", "5-2"], "no range"),
+        (["{video}", "o.mp4", "--frames", "5-2"], "not a range"),
     ],
 )
 def test_mistakes_end_in_one_sentence_and_no_file(
@@ -87,6 +88,7 @@ def test_mistakes_end_in_one_sentence_and_no_file(
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as SIGINT")
 def test_ctrl_c_stops_within_a_window_and_leaves_no_half_file(tmp_path, tiny_folder):
     video = write_video(tmp_path / "long.mp4", moving_clip(400, 64, 64))

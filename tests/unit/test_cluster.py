@@ -75,6 +75,7 @@ class Crew:
         return thread
 
 
+@pytest.mark.slow
 def test_two_workers_one_killed_midway_give_the_frames_of_a_single_run(tmp_path, video, recipe, monkeypatch):
     alone, shared = tmp_path / "alone.mkv", tmp_path / "shared" / "matte.mkv"
     assert matte_shot(Shot(video, alone), recipe.pipeline()) == 7 * FRAMES + 5
@@ -90,6 +91,7 @@ def test_two_workers_one_killed_midway_give_the_frames_of_a_single_run(tmp_path,
     assert not (shared.parent / PARTS_FOLDER).exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_shared_run_goes_on_alone(tmp_path, video, recipe):
     alone, shared = tmp_path / "alone.mkv", tmp_path / "matte.mkv"
     matte_shot(Shot(video, alone), recipe.pipeline())
@@ -109,6 +111,7 @@ def test_a_stopped_shared_run_goes_on_alone(tmp_path, video, recipe):
     assert levels(shared) == levels(alone)
 
 
+@pytest.mark.slow
 def test_the_command_shares_a_range_with_a_preview(tmp_path, video, tiny_folder, capsys):
     arguments = ["matte", str(video), str(tmp_path / "pictures"), "--model", str(tiny_folder), "--device", "cpu"]
     arguments += ["--frames", "30-70", "--short-edge", "own", "--max-edge", "own"]
@@ -118,6 +121,7 @@ def test_the_command_shares_a_range_with_a_preview(tmp_path, video, tiny_folder,
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_model_is_said_as_on_one_machine(tmp_path, video, recipe):
     broken = tmp_path / "broken"
     for part in ("unet", "vae"):

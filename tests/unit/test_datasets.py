@@ -146,6 +146,7 @@ def test_figures_come_small_and_faces_come_close(places):
     assert min(share for share in shares if share) < 0.08 and max(shares) > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True])
 def test_folders_are_cut_out_once_and_a_stopped_run_goes_on(own, tmp_path, monkeypatch):
     folder = write_pictures(tmp_path / "people", [f"p{number}" for number in range(5)])
@@ -259,11 +260,11 @@ def test_a_stage_mixes_its_sources_by_their_shares(places, tmp_path):
 @pytest.mark.parametrize(
     ("sources", "words"),
     [
-        ({"people": 1}, "name folders of subjects with --subjects"),
+        ({"people": 1}, "give folders of subjects with --subjects"),
         ({"clips": 1}, "with --clips"),
         ({"actors": 1}, "there is no source 'actors'"),
         ({"people": -1}, "0 or more"),
-        ({"people": 0}, "one is above 0"),
+        ({"people": 0}, "one above 0"),
         ({"drawn": 1}, "needs the key clips"),
     ],
 )
@@ -284,6 +285,7 @@ def portrait() -> Cutout:
     return made
 
 
+@pytest.mark.slow
 def test_a_portraits_head_is_found_and_walks_on_a_drawn_body(places, tmp_path, monkeypatch):
     monkeypatch.setattr("gvm_core.datasets.chimeras.TOGETHER", 2)
     head = find_head(portrait())
@@ -305,6 +307,7 @@ def test_subjects_without_places_are_refused_before_anything_is_cut_out(tmp_path
     assert "--subjects and --backgrounds go together" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_subjects_and_places_train_a_model_from_the_command_line(tmp_path, capsys):
     for name, layer in (("fgr", 3), ("pha", 1)):
         (tmp_path / "people" / name).mkdir(parents=True)
@@ -327,6 +330,7 @@ class StoppedError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_drawing_that_was_stopped_goes_on_and_gives_the_same_clips(tmp_path, monkeypatch):
     monkeypatch.setattr("gvm_core.datasets.drawn.KEPT_TOGETHER", 2)
     clips, seen = Clips(count=5, size=16), []

@@ -18,6 +18,7 @@ def demo():
     return MattingPipeline(load_model("demo"), host=TorchHost("cpu"))
 
 
+@pytest.mark.slow
 def test_it_mattes_drawn_people_it_has_never_seen(demo):
     errors = []
     for case in synthetic_cases(("easy", "medium"), 6, 7, 128, 4):
@@ -26,6 +27,7 @@ def test_it_mattes_drawn_people_it_has_never_seen(demo):
     assert torch.stack(errors).mean() < 0.03
 
 
+@pytest.mark.slow
 def test_it_finds_the_person_in_the_photographed_sample(demo):
     with open_frames(SAMPLES / "gvm_sample_photo.mp4", last=7) as reader:
         frames = torch.nn.functional.interpolate(torch.stack(list(reader)), (128, 128), mode="area")

@@ -20,6 +20,7 @@ def run(name, *arguments):
     return subprocess.run(command, cwd=DEMOS.parent, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_a_clip_becomes_a_sequence_of_float_mattes(tmp_path):
     (tmp_path / "in").mkdir()
     for number, picture in enumerate(moving_clip(3, 32, 40)):

@@ -132,6 +132,7 @@ def small_folder(tmp_path, tiny_folder):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_scores_models_and_baselines_side_by_side(tmp_path, small_folder, capsys):
     file, picture = tmp_path / "scores.json", tmp_path / "scores.png"
     command = ["evaluate", "synthetic", "--clips", "1", "--size", "32", "--frames", "4", "--tier", "easy"]
@@ -187,6 +188,7 @@ def test_people_in_motion_have_exact_mattes_and_places_alone_have_none(people):
     assert not torch.equal(next(other[0].open())[0], clips[0][0][0])
 
 
+@pytest.mark.slow
 def test_pictures_of_people_are_scored_as_they_are(people, tmp_path, monkeypatch):
     write(tmp_path / "portraits" / "original" / "carla.png", disc(0).expand(3, -1, -1))
     write(tmp_path / "portraits" / "mask" / "carla.png", disc(0))

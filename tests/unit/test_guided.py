@@ -184,6 +184,7 @@ def test_refining_uses_the_frames_each_matte_belongs_to(tiny_model):
     assert (pipeline(tiny_model, refine=3).matte(clip) - wanted).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_a_range_alone_has_the_edges_of_the_full_run(tiny_model, data):
@@ -233,6 +234,7 @@ def test_a_radius_that_makes_no_sense_is_refused(value):
         MatteSettings(refine=value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("refine", "least", "most"), [(0, 0, 4), ("auto", 8, 20)])
 def test_full_frames_are_held_only_to_refine_and_then_for_a_few_windows(tiny_model, refine, least, most):
     run, held = pipeline(tiny_model, refine=refine), []
@@ -265,4 +267,4 @@ def test_on_a_card_without_room_the_processor_refines(tiny_model, monkeypatch, c
 
     monkeypatch.setattr(guided, "alpha_by_colour", full)
     assert (run.matte(clip) - wanted).abs().max() < 2e-5
-    assert "going on in thin bands on the processor" in caplog.text
+    assert "trying again in thin bands on the CPU" in caplog.text

@@ -124,6 +124,7 @@ def test_only_steady_stretches_become_clips(tmp_path):
     assert torch.equal(alpha, masks[2])
 
 
+@pytest.mark.slow
 def test_label_then_train_from_the_command_line(tmp_path, capsys):
     frames, masks = zip(*(square(10 + step) for step in range(6)), strict=True)
     write(tmp_path / "shots" / "walk", frames)

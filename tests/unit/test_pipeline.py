@@ -19,6 +19,7 @@ def pipeline(model, **changes):
     return MattingPipeline(model, own_size(**changes), TorchHost("cpu"))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 13), st.integers(1, 5), st.data())
 def test_every_frame_gets_one_matte_of_its_own_size(tiny_model, frames, length, data):
@@ -194,6 +195,7 @@ def test_a_half_precision_overflow_is_repeated_in_float32_and_said(tiny_folder, 
     assert any("repeating in float32" in record.message for record in caplog.records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["widening", "narrowing"])
 def test_running_out_of_memory_while_widening_leaves_a_network_that_works(tiny_folder, caplog, when):
     """Half of its weights in float32 would end this run and every later one with a riddle."""

@@ -43,6 +43,7 @@ def test_every_command_of_the_readme_is_understood(command):
     assert callable(options.run)
 
 
+@pytest.mark.slow
 def test_the_first_commands_of_the_readme_make_mattes(tmp_path, monkeypatch):
     write_video(tmp_path / "IN.mp4", moving_clip(3, 40, 56))
     write_picture(tmp_path / "face.jpg", moving_clip(1, 40, 56)[0], "yuvj444p")

@@ -46,6 +46,7 @@ SLICINGS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     slicing=SLICINGS,
@@ -110,6 +111,7 @@ def test_a_folded_model_is_smaller():
     assert not any("attn2" in name for name, _ in unet.named_parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
 def test_what_is_published_again_is_what_was_folded_to_the_bit(which):
     """A model that was trained further must load as what it was, here and in other tools."""
@@ -157,6 +159,7 @@ def test_a_vae_of_any_depth_is_the_published_one(depth):
         assert (ours.encode(images, BY_ROWS) - known).abs().max() < SAME
 
 
+@pytest.mark.slow
 def test_folding_leaves_the_weights_it_is_given_alone():
     (stock, _), _ = networks()
     before = {name: value.clone() for name, value in stock.state_dict().items()}
@@ -231,6 +234,7 @@ def test_one_frame_is_decoded_as_a_window_of_one():
 STAGES = {"encoding": "vae.encoder.conv_in", "denoising": "unet.conv_in", "decoding": "vae.decoder.conv_in"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("refused", [1, 2, 3])
 def test_running_out_of_memory_costs_one_line_in_the_log_and_nothing_of_the_picture(
@@ -255,6 +259,7 @@ def test_running_out_of_memory_costs_one_line_in_the_log_and_nothing_of_the_pict
     assert len(calls) > refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("short", [2, 40])
 def test_a_device_that_was_full_for_a_moment_does_not_slow_down_the_rest_of_the_run(short, exact_model, caplog):
     """The quicker way comes back, is asked for ever more seldom while there is no room, and the log says both."""
@@ -311,6 +316,7 @@ class Small(TorchHost):
         return super().resident(network, activation_bytes)
 
 
+@pytest.mark.slow
 def test_little_memory_chooses_a_leaner_way_at_once_and_the_same_picture(tiny_folder, caplog):
     frames = moving_clip(9, 48, 64)
     model = load_model(tiny_folder, torch.double)

@@ -26,7 +26,7 @@ from gvm_core.media.video import frames_between
 from gvm_core.runs import parts as parts_module
 from gvm_core.runs import resume as resume_module
 from gvm_core.runs import write as write_module
-from gvm_core.runs.matte import fill, matte_shot, unheard
+from gvm_core.runs.matte import do_nothing, fill, matte_shot
 from gvm_core.runs.parts import FRAMES, Parts, make_room
 from gvm_core.runs.resume import PARTS_FOLDER, adopt, begin, begun_otherwise, parts_folder, run_key
 from gvm_core.runs.shot import Shot, with_handles
@@ -56,8 +56,8 @@ def write(shot, alpha):
 @pytest.mark.parametrize(
     ("wanted", "handles", "sentence"),
     [
-        ((5, 3), 0, "no range"),
-        ((-1, None), 0, "no range"),
+        ((5, 3), 0, "not a range"),
+        ((-1, None), 0, "not a range"),
         ((0, 9), -1, "handles must be"),
         ((60, 70), 0, "there are 51"),
     ],
@@ -103,7 +103,7 @@ def test_an_animated_picture_does_not_become_its_last_frame(tmp_path, pipeline):
     pillow = pytest.importorskip("PIL.Image")
     first, *others = (pillow.new("RGB", (32, 24), (80 * number, 50, 50)) for number in range(3))
     first.save(tmp_path / "moving.png", save_all=True, append_images=others, duration=100)
-    with pytest.raises(MediaError, match=r"matte\.png holds a single picture, and .*moving\.png has 3"):
+    with pytest.raises(MediaError, match=r"matte\.png holds one picture, but .*moving\.png has 3 frames"):
         matte_shot(Shot(tmp_path / "moving.png", tmp_path / "matte.png"), pipeline)
     assert [path.name for path in tmp_path.iterdir() if path.name[0] != "."] == ["moving.png"]
     assert matte_shot(Shot(tmp_path / "moving.png", tmp_path / "folder"), pipeline) == 3
@@ -215,7 +215,7 @@ def test_farm_jobs_share_a_folder_but_not_a_frame(tmp_path, video, pipeline):
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path, video):
     with pytest.raises(MediaError, match=r"\.mp4, \.mov, \.mkv"):
         Shot(video, tmp_path / "matte.avi")
-    with pytest.raises(MediaError, match=r"preview is \.mp4"):
+    with pytest.raises(MediaError, match=r"preview must be \.mp4"):
         Shot(video, tmp_path / "matte.mov", tmp_path / "p.gif")
 
 
@@ -225,6 +225,7 @@ STEADY = [1001 * i for i in range(40)]
 VARIABLE = [3003 + 1001 * i + 700 * (i // 3) for i in range(40)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [STEADY, VARIABLE], ids=["steady", "variable"])
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 def test_every_frame_keeps_its_time_and_the_sound_is_the_sources(tmp_path, pipeline, suffix, times):
@@ -243,6 +244,7 @@ def test_every_frame_keeps_its_time_and_the_sound_is_the_sources(tmp_path, pipel
             assert np.array_equal(heard(source), heard(tmp_path / f"m{suffix}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 def test_a_frame_range_starts_at_zero_with_its_own_sound(tmp_path, pipeline, suffix):
     source = write_film(tmp_path / "film.mp4", VARIABLE)
@@ -290,6 +292,7 @@ def unbroken(long_film, tiny_model, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [[40], [20, 70, 33]])
 def test_a_stopped_run_goes_on_and_gives_the_same_bytes(tmp_path, long_film, unbroken, pipeline, stops):
     for shot in (
@@ -313,6 +316,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(tmp_path, long_film, unb
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.mp4", "p.mp4", "pictures"]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_pictures_are_put_in_place_goes_on(tmp_path, long_film, unbroken, pipeline, monkeypatch):
     shot = Shot(long_film, tmp_path / "pictures")
     replace, moved = os.replace, []
@@ -331,6 +335,7 @@ def test_a_run_stopped_while_pictures_are_put_in_place_goes_on(tmp_path, long_fi
     assert contents(tmp_path / "pictures") == contents(unbroken / "pictures")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["settings", "input", "weights"])
 def test_other_settings_input_or_weights_begin_anew_and_say_so(
     tmp_path, long_film, pipeline, tiny_model, change, caplog
@@ -349,7 +354,7 @@ def test_other_settings_input_or_weights_begin_anew_and_say_so(
     taken_over = []
     with caplog.at_level("INFO"):
         matte_shot(shot, pipeline, lambda frames, alpha=None, *, resumed=False: taken_over.append(resumed))
-    assert not any(taken_over) and "begins anew" in caplog.text
+    assert not any(taken_over) and "starting from the beginning" in caplog.text
 
 
 def abandoned(folder):
@@ -391,7 +396,7 @@ def test_a_disk_that_is_short_of_room_loses_the_oldest_runs_and_says_which(tmp_p
     make_room(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([new, older, "precious"])
     (message,) = caplog.messages
-    assert oldest in message and "short of room" in message and "0.0 GB" in message
+    assert oldest in message and "almost full" in message and "0.0 GB" in message
     free[0] = 9_990
     with locked(tmp_path / older):
         make_room(tmp_path)
@@ -416,6 +421,7 @@ def test_on_a_disk_without_locks_a_run_that_may_be_alive_is_left_alone(tmp_path,
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {oldest, others[0]}
 
 
+@pytest.mark.slow
 def test_asking_for_other_runs_never_refuses_one_that_begins(tmp_path, video, pipeline, monkeypatch):
     """A job of a farm starts while others look whether it is there, and make room."""
     shot = Shot(video, tmp_path / "m.mkv")
@@ -455,7 +461,7 @@ def test_a_run_waits_for_who_looks_after_it_and_refuses_who_is_at_it(tmp_path, v
     timer.start()
     with begin(shot, key):
         monkeypatch.setattr(resume_module, "PATIENCE", 0.1)
-        with pytest.raises(MediaError, match=r"another process is at .*m\.mkv"), begin(shot, key):
+        with pytest.raises(MediaError, match=r"another process is matting .*m\.mkv"), begin(shot, key):
             pass
     assert not (tmp_path / PARTS_FOLDER).exists()
 
@@ -490,14 +496,15 @@ def test_whatever_is_missing_is_done_once_and_nothing_else(tmp_path_factory, fir
     assert frames == list(range(first, stop))
 
 
+@pytest.mark.slow
 def test_a_video_that_ends_where_a_part_does_is_finished_by_jobs_that_do_not_know(tmp_path, pipeline):
     source = write_video(tmp_path / "even.mkv", moving_clip(2 * FRAMES), "ffv1", "gbrp16le")
     shot = Shot(source, tmp_path / "m.mkv")
     parts = Parts(tmp_path / PARTS_FOLDER / "run")
-    fill(shot, pipeline, parts, 0, FRAMES - 1, unheard)
-    fill(shot, pipeline, parts, FRAMES, 2 * FRAMES - 1, unheard)
+    fill(shot, pipeline, parts, 0, FRAMES - 1, do_nothing)
+    fill(shot, pipeline, parts, FRAMES, 2 * FRAMES - 1, do_nothing)
     assert parts.missing() == [(2 * FRAMES, None)]
-    fill(shot, pipeline, parts, 2 * FRAMES, None, unheard)
+    fill(shot, pipeline, parts, 2 * FRAMES, None, do_nothing)
     assert parts.missing() == [] and finish(shot, parts) == 2 * FRAMES
 
 
@@ -538,6 +545,7 @@ def test_a_trimmed_video_is_the_frames_that_are_shown_in_that_time(tmp_path, beg
         frames_between(film, 99)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_gone_on_with_under_another_name(tmp_path, pipeline):
     source = write_film(tmp_path / "film.mp4", [1001 * i for i in range(70)])
     stopped, named = Shot(source, tmp_path / "a_00001_.mkv"), Shot(source, tmp_path / "a_00002_.mkv")
@@ -558,6 +566,7 @@ def test_a_stopped_run_is_gone_on_with_under_another_name(tmp_path, pipeline):
     assert taken_over == [32] and named.matte.exists() and not stopped.matte.exists()
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_it_was_put_together_ends_under_its_own_name(tmp_path, pipeline, monkeypatch):
     source = write_film(tmp_path / "film.mp4", [1001 * i for i in range(40)])
     stopped, named = (Shot(source, tmp_path / f"a_0000{i}_.mkv", tmp_path / f"a_0000{i}_preview.mp4") for i in (1, 2))
@@ -581,6 +590,7 @@ def test_a_run_stopped_while_it_was_put_together_ends_under_its_own_name(tmp_pat
     assert taken_over == [40] and stopped.preview.exists()
 
 
+@pytest.mark.slow
 def test_a_part_that_the_disk_refuses_is_an_error_not_a_hole(tmp_path, long_film, pipeline, monkeypatch):
     rename = Path.rename
 
@@ -605,19 +615,21 @@ def test_a_hole_is_never_joined_over(tmp_path, video):
     assert not shot.matte.exists()
 
 
+@pytest.mark.slow
 def test_a_second_process_at_the_same_run_is_refused_and_disturbs_nothing(tmp_path, long_film, pipeline):
     shot, tried = Shot(long_film, tmp_path / "m.mkv"), []
 
     def again(frames, alpha):
         if not tried:
             tried.append(1)
-            with pytest.raises(MediaError, match="another process is at"):
+            with pytest.raises(MediaError, match="another process is matting"):
                 matte_shot(shot, pipeline)
 
     count = matte_shot(shot, pipeline, again)
     assert tried and len(read_levels(shot.matte)) == count
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_tidied_up_leaves_nothing_that_counts(tmp_path, long_film, pipeline, monkeypatch):
     shot = Shot(long_film, tmp_path / "m.mkv")
 

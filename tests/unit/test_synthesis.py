@@ -24,6 +24,7 @@ def test_the_layers_make_up_the_picture_and_stay_in_range(seed, tier):
         assert layer.isfinite().all() and layer.min() >= 0 and layer.max() <= 1, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tier", TIERS)
 def test_the_same_seed_draws_the_same_bytes_and_a_stretch_alone_equals_the_whole(tier):
     whole = list(draw_frames(7, (48, 64), 4, tier=tier))
@@ -33,6 +34,7 @@ def test_the_same_seed_draws_the_same_bytes_and_a_stretch_alone_equals_the_whole
     assert not torch.equal(whole[0].image, next(draw_frames(8, (48, 64), 1, tier=tier)).image)
 
 
+@pytest.mark.slow
 def test_somebody_is_there_moves_and_has_soft_hair():
     present, moving, soft = [], [], []
     for seed in range(16):

@@ -286,7 +286,7 @@ def test_the_released_weights_show_size_and_licence_then_come_on_request(run, pa
     with HubServer(files) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         held = hub.files.pop("vae/diffusion_pytorch_model.safetensors")
-        with pytest.raises(OSError, match="could not be fetched"):
+        with pytest.raises(OSError, match="could not be downloaded"):
             run("GVMLoadModel", model="gvm", download=True)
         hub.files["vae/diffusion_pytorch_model.safetensors"] = held  # half a model is not taken for a whole one
         hosted = run("GVMLoadModel", model="gvm", download=True)
@@ -381,7 +381,7 @@ def test_every_kind_of_video_and_every_range_gives_the_same_frames(run, tiny, fi
     assert not list(Path(folder_paths.get_temp_directory()).glob("gvm_*"))
     with pytest.raises(Exception, match="no frame 99"):
         matte_video(run, tiny, VideoFromFile(str(film)), first_frame=99)
-    with pytest.raises(Exception, match="frames 5 to 3 are no range"):
+    with pytest.raises(Exception, match="frames 5 to 3 are not a range"):
         matte_video(run, tiny, VideoFromFile(str(film)), first_frame=5, last_frame=3)
 
 
