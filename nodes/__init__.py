@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .finish import GVMComposite
+from .composite import GVMComposite
 from .load import GVMLoadModel, register_model_folder
 from .matte import GVMMatte
 from .measure import GVMCompareMattes, GVMSyntheticClip

@@ -40,14 +40,14 @@ class Codec:
         pixels: Pixel format of the encoder.
         odd_pixels: Pixel format for frames with an odd width or height, where chroma subsampling is not possible.
         options: The encoder's options.
-        part: File suffix for parts; it chooses their container.
+        part_suffix: File suffix for parts; it chooses their container.
     """
 
     name: str
     pixels: str
     odd_pixels: str
     options: dict[str, str]
-    part: str = ".nut"
+    part_suffix: str = ".nut"
 
 
 CODECS = {
@@ -207,7 +207,7 @@ class VideoWriter:
     Mattes become grey in the codec's range, pictures BT.709 unless they are written as RGB.
 
     Args:
-        path: The file to write; its suffix is the codec's ``part``.
+        path: The file to write; its suffix is the codec's ``part_suffix``.
         codec: From `CODECS`.
         rate: Frames per second.
         tags: The source's colour tags. Mattes get the same tags.

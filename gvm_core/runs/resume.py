@@ -17,7 +17,7 @@ from ..media.sequence import pictures_in
 from ..pipeline import MattingPipeline
 from ..version import __version__
 from .parts import Parts, make_room
-from .shot import Shot, refuse_taken
+from .shot import Shot, codec_of, refuse_taken
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
     facts = [
         input_facts(shot.source),
         (shot.first, shot.last),
-        [(name, path.suffix) for name, path in shot.outputs.items()],
+        [(name, path.suffix, codec_of(path)) for name, path in shot.outputs.items()],
         (pipeline.settings, pipeline.model.config.refine),
         (pipeline.model.fingerprint, dtypes, pipeline.model.compiled),
         (versions, device, torch.get_num_threads() if device == "cpu" else card_name(pipeline.host.device)),

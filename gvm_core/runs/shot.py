@@ -62,7 +62,7 @@ class Shot:
     def outputs(self) -> dict[str, Path]:
         """The outputs, by their name in each part: the name of a file, or of a folder of pictures."""
         paths = {"matte": self.matte} if self.preview is None else {"matte": self.matte, "preview": self.preview}
-        return {f"{name}{codec.part if (codec := codec_of(path)) else ''}": path for name, path in paths.items()}
+        return {f"{name}{codec.part_suffix if (codec := codec_of(path)) else ''}": path for name, path in paths.items()}
 
     @property
     def whole(self) -> bool:
