@@ -6,6 +6,7 @@ The pipeline knows the order of the stages, but not files or ComfyUI. Its host o
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
+from fractions import Fraction
 from itertools import chain, starmap
 
 import torch
@@ -18,7 +19,7 @@ from .host.base import Host
 from .host.torch_host import TorchHost
 from .models.weights import MattingModel
 from .post import edges, guided
-from .post.resize import Fit
+from .post.resize import SQUARE, Fit
 from .sampling import denoise_from_noise, denoise_from_zeros, flow_scheduler, frame_noise
 from .settings import MatteSettings
 from .windows import around, crossfade, cut, gather
@@ -64,7 +65,7 @@ class MattingPipeline:
         return torch.cat([clip.data for clip in self.stream(frames)])
 
     def stream(
-        self, frames: Iterable[Tensor], first: int = 0, *, originals: bool = False
+        self, frames: Iterable[Tensor], first: int = 0, *, originals: bool = False, pixel_aspect: Fraction = SQUARE
     ) -> Generator[Clip, None, None]:
         """Matte a stream of frames of any length. At most a few windows are in memory.
 
@@ -73,6 +74,7 @@ class MattingPipeline:
                 one. Do not change a frame before its matte is yielded.
             first: Index of the first frame in its video.
             originals: Give every clip its original frames, for results that need both.
+            pixel_aspect: The width of a pixel over its height.
 
         Yields:
             Clips of alpha ``[T, 1, H, W]`` in 0..1 at the frames' own size, float32 on the CPU, in order, without gaps.
@@ -81,14 +83,20 @@ class MattingPipeline:
             InputError: If a frame is not as described above. The message gives its index.
             GVMError: If the result is not finite even in float32.
         """
-        fit, clips = self.fit(frames, first, originals=originals)
+        fit, clips = self.fit(frames, first, originals=originals, pixel_aspect=pixel_aspect)
         image_latents = self.encode(clips)
         alpha_latents = self.denoise(image_latents)
         alpha = self.decode(alpha_latents)
         yield from self.finish(self.refine(alpha, fit, originals=originals))
 
     def fit(
-        self, frames: Iterable[Tensor], first: int = 0, *, originals: bool = False, fit: Fit | None = None
+        self,
+        frames: Iterable[Tensor],
+        first: int = 0,
+        *,
+        originals: bool = False,
+        pixel_aspect: Fraction = SQUARE,
+        fit: Fit | None = None,
     ) -> tuple[Fit, Iterator[Clip]]:
         """Check the frames, and scale and pad them for the network.
 
@@ -96,6 +104,7 @@ class MattingPipeline:
             frames: As for `stream`.
             first: As for `stream`.
             originals: As for `stream`. If edges are refined, clips have their originals in any case.
+            pixel_aspect: As for `stream`.
             fit: How to scale and pad the frames, if that is already decided.
 
         Returns:
@@ -106,7 +115,7 @@ class MattingPipeline:
         settings, (height, width) = self.settings, opening.data.shape[-2:]
         if settings.pad_multiple % self.model.vae.factor:
             raise InputError(f"pad_multiple must be a multiple of {self.model.vae.factor}, for this model's VAE")
-        sizes = fit or Fit.plan((height, width), *settings.edges, settings.pad_multiple)
+        sizes = fit or Fit.plan((height, width), *settings.edges, settings.pad_multiple, pixel_aspect)
         wanted = originals or self._radius(sizes) > 0
 
         def fitted(clip: Clip) -> Clip:

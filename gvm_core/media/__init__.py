@@ -17,7 +17,9 @@ MEDIA_SUFFIXES = {".avi", ".webm", ".gif", ".m4v", ".mxf", ".wmv", ".ts", *PICTU
 FrameReader = VideoReader | SequenceReader
 
 
-def open_frames(path: str | Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> FrameReader:
+def open_frames(
+    path: str | Path, first: int = 0, last: int | None = None, *, alpha: bool = False, strict: bool = False
+) -> FrameReader:
     """A reader for a video file, an image, or a folder of numbered images.
 
     Args:
@@ -25,6 +27,7 @@ def open_frames(path: str | Path, first: int = 0, last: int | None = None, *, al
         first: Index of the first frame wanted, from 0.
         last: Index of the last frame wanted, included; ``None`` for all frames.
         alpha: Read frames as ``[4, H, W]``: straight colour and the file's own alpha.
+        strict: Raise an error where a video is damaged, instead of holding the last good frame.
 
     Raises:
         MediaError: If the path cannot be read. While reading: if ``alpha`` is True and the file has no alpha.
@@ -36,4 +39,4 @@ def open_frames(path: str | Path, first: int = 0, last: int | None = None, *, al
         raise MediaError(f"there is no file or folder {path}")
     if path.suffix.lower() in LINEAR:
         return SequenceReader(path, first, last, alpha=alpha)
-    return VideoReader(path, first, last, alpha=alpha)
+    return VideoReader(path, first, last, alpha=alpha, strict=strict)

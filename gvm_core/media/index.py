@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import MediaError
+from .decoder import Decoder
+
+if TYPE_CHECKING:
+    import av
 
 MARGIN = 64
 """Packets read after the requested frame: more than any encoder reorders."""
@@ -27,15 +31,18 @@ class FrameIndex:
         keys: Display time of each key frame, and the decoding time that a container needs to seek to it. Empty if
             two frames have the same time, a frame has no time, or the first frame cannot be decoded.
         whole: Whether these are all frames of the video.
+        interlaced: Whether its first frame is interlaced. Such a frame needs the one before it to be deinterlaced.
     """
 
     times: array[int]
     keys: tuple[tuple[int, int], ...]
     whole: bool
+    interlaced: bool = False
 
     def positions_before(self, frame: int) -> list[int]:
         """Seek positions for decoding ``frame``: the key frames displayed at or before it, nearest first."""
-        last = bisect_right(self.keys, self.times[frame], key=lambda key: key[0])
+        earliest = self.times[max(frame - int(self.interlaced), 0)]
+        last = bisect_right(self.keys, earliest, key=lambda key: key[0])
         return [position for _, position in reversed(self.keys[:last])]
 
 
@@ -64,41 +71,44 @@ def frame_index(path: Path, frame: int) -> FrameIndex:
 
 def scan(path: Path, frame: int) -> FrameIndex:
     """Read packets of ``path`` until ``frame`` and all frames displayed before it are found."""
-    import av
     from av.error import FFmpegError
 
     times: list[int] = []
     keys: list[tuple[int, int]] = []
     sure = True
+    decoder = Decoder(path)
     try:
-        with av.open(str(path)) as container:
-            for packet in container.demux(video=0):
-                if not packet.size or packet.is_discard:
-                    continue
-                time = packet.dts if packet.pts is None else packet.pts
-                if time is None:
-                    sure = False
-                    continue
-                times.append(time)
-                if packet.is_keyframe:
-                    keys.append((time, time if packet.dts is None else packet.dts))
-                if len(times) > frame + MARGIN:
-                    break
-        whole = len(times) <= frame + MARGIN
-        times.sort()
-        if not whole:  # later packets may be displayed before the last of these
-            times = times[: frame + 1]
-        sure = sure and bool(times) and first_time(path) == times[0] and all(a < b for a, b in pairwise(times))
-    except (FFmpegError, OSError, IndexError) as error:
+        for packet in decoder.container.demux(decoder.stream):
+            if not packet.size or packet.is_discard:
+                continue
+            time = packet.dts if packet.pts is None else packet.pts
+            if time is None:
+                sure = False
+                continue
+            times.append(time)
+            if packet.is_keyframe:
+                keys.append((time, time if packet.dts is None else packet.dts))
+            if len(times) > frame + MARGIN:
+                break
+    except (FFmpegError, OSError) as error:
         raise MediaError(f"{path} cannot be read as a video: {error}") from error
-    return FrameIndex(array("q", times), tuple(sorted(keys)) if sure else (), whole)
+    finally:
+        decoder.close()
+    whole = len(times) <= frame + MARGIN
+    times.sort()
+    if not whole:  # later packets may be displayed before the last of these
+        times = times[: frame + 1]
+    opening = first_frame(path)
+    begins = opening is not None and bool(times) and opening.pts == times[0]
+    sure = sure and begins and all(a < b for a, b in pairwise(times))
+    interlaced = opening is not None and bool(opening.interlaced_frame)
+    return FrameIndex(array("q", times), tuple(sorted(keys)) if sure else (), whole, interlaced)
 
 
-def first_time(path: Path) -> int | None:
-    """Display time of the first frame that can be decoded. In a damaged stream this is not the first packet."""
-    import av
-    from av.error import FFmpegError
-
-    with av.open(str(path)) as container, suppress(FFmpegError):
-        return next((frame.pts for frame in container.decode(video=0)), None)
-    return None
+def first_frame(path: Path) -> av.VideoFrame | None:
+    """The first frame that can be decoded. In a damaged stream this is not that of the first packet."""
+    decoder = Decoder(path)
+    try:
+        return next(decoder.sent([], []), None)
+    finally:
+        decoder.close()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError
+from .orientation import upright
 
 if TYPE_CHECKING:
     import av
@@ -24,6 +25,8 @@ BT709 = (0.2126, 0.0722)
 BT2020 = (0.2627, 0.0593)
 MATRICES = {1: BT709, 4: (0.30, 0.11), 5: BT601, 6: BT601, 7: (0.212, 0.087), 9: BT2020, 10: BT2020}
 """The weights of red and blue in luma, by the number of the file's colour matrix (ITU-T H.273, table 4)."""
+YCGCO = 8
+UNREADABLE = {11: "SMPTE ST 2085", 13: "chromaticity-derived constant luminance", 14: "ICtCp"}
 
 FULL_RANGE = 2
 
@@ -31,12 +34,15 @@ SAME_RANGE = {"src_color_range": "MPEG", "dst_color_range": "MPEG", "interpolati
 """Options of a conversion that changes no level, for any range of the file."""
 
 
-def rgb(frame: av.VideoFrame) -> Tensor:
-    """A decoded frame as ``[3, H, W]`` float32, upright, linear or sRGB as it is stored; an alpha channel is dropped.
+def rgb(frame: av.VideoFrame, path: Path) -> Tensor:
+    """A decoded frame of ``path`` as ``[3, H, W]`` float32, upright, in the light of the file; alpha is dropped.
 
     A frame without a colour tag is read as BT.709 if it has 720 lines or more, else as BT.601, as players do.
+
+    Raises:
+        MediaError: If the frame's colours are of a kind that cannot be read here.
     """
-    return upright(frame, channels(frame, alpha=False))
+    return upright(channels(frame, path, alpha=False), frame, path)
 
 
 def rgba(frame: av.VideoFrame, path: Path) -> Tensor:
@@ -47,16 +53,10 @@ def rgba(frame: av.VideoFrame, path: Path) -> Tensor:
     """
     if not any(component.is_alpha for component in frame.format.components):
         raise MediaError(f"{path} has no alpha channel (its pixels are {frame.format.name})")
-    return upright(frame, channels(frame, alpha=True))
+    return upright(channels(frame, path, alpha=True), frame, path)
 
 
-def upright(frame: av.VideoFrame, picture: Tensor) -> Tensor:
-    """Turn the picture as the frame's rotation tag says."""
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    return torch.rot90(picture, turns, (1, 2)).contiguous() if turns else picture.contiguous()
-
-
-def channels(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
+def channels(frame: av.VideoFrame, path: Path, *, alpha: bool) -> Tensor:
     """A frame as ``[3, H, W]``, or as ``[4, H, W]`` with its alpha; 0..1 unless its pixels are floating-point."""
     layout = frame.format
     if "f16" in layout.name or "f32" in layout.name:
@@ -67,6 +67,10 @@ def channels(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
     if len(layout.components) < 3:
         grey, *rest = planes(frame, "ya16le" if len(layout.components) == 2 else "gray16le")
         return torch.stack([exact(grey, luma)] * 3 + [exact(plane, luma) for plane in rest if alpha])
+    if (matrix := int(frame.colorspace)) in UNREADABLE:
+        raise MediaError(
+            f"{path} has {UNREADABLE[matrix]} colours, which cannot be read; convert it to BT.2020 or BT.709"
+        )
     y, u, v, *rest = planes(frame, "yuva444p16le" if alpha else "yuv444p16le")
     return torch.cat([from_yuv(frame, y, u, v), *(exact(plane, luma)[None] for plane in rest)])
 
@@ -81,18 +85,20 @@ def from_rgb(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
 
 def from_yuv(frame: av.VideoFrame, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> Tensor:
     """RGB ``[3, H, W]`` from luma and chroma ``[H, W]``, stored in the upper bits of 16 (ITU-T H.273, section 8.3)."""
-    bits = frame.format.components[0].bits
+    bits, matrix = frame.format.components[0].bits, int(frame.colorspace)
     unit = 1 << (bits - 8)
     full = int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj")
     black, luma_range, chroma_range = (
         (0, 256 * unit - 1, 256 * unit - 1) if full else (16 * unit, 219 * unit, 224 * unit)
     )
-    kr, kb = MATRICES.get(int(frame.colorspace), BT709 if frame.height >= 720 else BT601)
     luma = (torch.from_numpy((y >> (16 - bits)).astype(np.float32)) - black) / luma_range
     blue, red = (
         (torch.from_numpy(plane.astype(np.float32)) / (1 << (16 - bits)) - 128 * unit) / chroma_range
         for plane in (u, v)
     )
+    if matrix == YCGCO:  # ``blue`` holds Cg, ``red`` Co
+        return torch.stack([luma - blue + red, luma + blue, luma - blue - red]).clamp(0, 1)
+    kr, kb = MATRICES.get(matrix, BT709 if frame.height >= 720 else BT601)
     red, blue = luma + 2 * (1 - kr) * red, luma + 2 * (1 - kb) * blue
     green = (luma - kr * red - kb * blue) / (1 - kr - kb)
     return torch.stack([red, green, blue]).clamp(0, 1)
@@ -123,12 +129,14 @@ def rows(frame: av.VideoFrame, kind: str) -> list[tuple[VideoPlane, np.ndarray]]
 def float_planes(frame: av.VideoFrame, count: int) -> Tensor:
     """A floating-point picture as ``[C, H, W]``, unclamped: FFmpeg's own conversion would clamp it to 1."""
     order = "<" if frame.format.name.endswith("le") else ">"
-    kind = f"{order}f{2 if 'f16' in frame.format.name else 4}"
-    found = [torch.from_numpy(row[:, : plane.width].astype(np.float32)) for plane, row in rows(frame, kind)[:count]]
-    if len(found) == 1:
-        return found[0].expand(3, -1, -1)
-    green, blue, red, *rest = found
-    return torch.stack([red, green, blue, *rest])
+    kind, parts = f"{order}f{2 if 'f16' in frame.format.name else 4}", len(frame.format.components)
+    if len(frame.planes) == 1:  # packed: red, green, blue, or grey, then alpha
+        found = [row[:, part : parts * frame.width : parts] for _, row in rows(frame, kind) for part in range(parts)]
+    else:
+        green, blue, red, *rest = (row[:, : plane.width] for plane, row in rows(frame, kind))
+        found = [red, green, blue, *rest]
+    found = [found[0]] * 3 + found[1:] if parts < 3 else found
+    return torch.stack([torch.from_numpy(each.astype(np.float32)) for each in found[:count]])
 
 
 def deep_frame(picture: Tensor) -> av.VideoFrame:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,12 +36,12 @@ class SequenceReader:
         rate: 24 frames per second, because pictures have no frame rate.
         time_base: The unit of `times`, in seconds.
         times: Time of each frame, from the first picture in the folder to the last one wanted.
-        tags: Empty, because pictures have no video colour tags.
+        pixel_aspect: 1: pixels are square.
     """
 
     rate = Fraction(24)
     time_base = 1 / rate
-    tags: ClassVar[dict[str, int]] = {}
+    pixel_aspect = Fraction(1)
 
     def __init__(self, folder: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
         every = [folder] if folder.is_file() else pictures_in(folder)
@@ -69,6 +68,10 @@ class SequenceReader:
 
     def __iter__(self) -> Iterator[Tensor]:
         return (read_picture(file, alpha=self.alpha) for file in self.files)
+
+    def shown(self, frame: Tensor) -> Tensor:
+        """A frame as a screen shows it: pictures are sRGB already."""
+        return frame
 
     def __enter__(self) -> SequenceReader:
         return self
@@ -131,7 +134,7 @@ def read_picture(path: Path, *, alpha: bool = False) -> Tensor:
     try:
         with av.open(str(path)) as container:
             frame = next(container.decode(video=0))
-            picture = rgba(frame, path) if alpha else rgb(frame)
+            picture = rgba(frame, path) if alpha else rgb(frame, path)
     except (FFmpegError, OSError, StopIteration, IndexError) as error:
         raise MediaError(f"{path} cannot be read as a picture: {error}") from error
     if path.suffix.lower() not in LINEAR:

@@ -10,21 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError
-from .index import FrameIndex, frame_index
+from ..post.hdr import to_srgb
+from .decoder import Decoder, Shown, after
+from .index import first_frame, frame_index
+from .orientation import display_matrix, is_turned
 from .pixels import frame_for, rgb, rgba
-
-if TYPE_CHECKING:
-    import av
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
 
 log = logging.getLogger(__name__)
 
@@ -63,53 +60,54 @@ machine, but a resumed run must give the same bytes.
 
 TRIES = 2
 """Number of key frames to try before a range is decoded from the video's first frame."""
+WIDEST = 8
+"""Pixels wider than this, or as high, are a mistake in the file: they count as square."""
 COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 
 
 class VideoReader:
-    """The frames of a video: an iterable of ``[3, H, W]`` float32, sRGB 0..1, that can be read once.
+    """The frames of a video: an iterable of ``[3, H, W]`` float32 that can be read once, 0..1 in the light of the file.
 
-    Conversion to RGB keeps 16 bits, rotation tags are applied, and only the current frame is in memory.
+    Conversion to RGB keeps 16 bits. Frames come upright and progressive. Only the current frame is in memory. A frame
+    that is lost to damage is replaced by the one before it, so that count and times stay.
 
     Args:
         path: Any file that FFmpeg reads; a still picture is a video of one frame.
         first: Index of the first frame wanted.
         last: Index of the last frame wanted, included; ``None`` for all.
         alpha: Read ``[4, H, W]``, with the file's own alpha as the last channel.
+        strict: Raise an error where the file is damaged.
 
     Attributes:
         rate: Frames per second, exact; the mean if the rate varies.
         time_base: The unit of `times`, in seconds.
         times: Display times of the video's frames, from the first to the last one read; strictly rising.
-        tags: The video's colour tags, as numbers of PyAV's codec contexts.
-        decoded: Number of frames decoded so far, including frames before ``first``.
     """
 
-    def __init__(self, path: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
-        self.path, self.first, self.last, self.alpha = path, first, last, alpha
-        self.decoded = 0
-        self.container, self.stream = self.open()
-        self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 24)
-        self.time_base = Fraction(self.stream.time_base or 1 / self.rate)
+    def __init__(
+        self, path: Path, first: int = 0, last: int | None = None, *, alpha: bool = False, strict: bool = False
+    ) -> None:
+        self.path, self.first, self.last, self.alpha, self.strict = path, first, last, alpha, strict
+        self.decoder = Decoder(path, alpha=alpha, strict=strict)
+        stream = self.decoder.stream
+        self.rate = self.decoder.rate
+        self.time_base = Fraction(stream.time_base or 1 / self.rate)
         self.times = array("q")
-        self.tags = {name: int(getattr(self.stream.codec_context, name)) for name in COLOR_TAGS}
+        self.primaries, self.transfer = (int(getattr(stream.codec_context, name)) for name in COLOR_TAGS[:2])
 
-    def open(self) -> tuple[InputContainer, VideoStream]:
-        """Open the file. Return it and its video stream."""
-        import av
-        from av.error import FFmpegError
+    @property
+    def decoded(self) -> int:
+        """Number of frames decoded so far, including frames before the first one wanted."""
+        return self.decoder.decoded
 
-        try:
-            container = av.open(str(self.path))
-        except (FFmpegError, OSError) as error:
-            raise MediaError(f"{self.path} cannot be read as a video or picture: {error}") from error
-        if not container.streams.video:
-            kinds = ", ".join(stream.type for stream in container.streams)
-            container.close()
-            raise MediaError(f"{self.path} has no picture in it, only {kinds}")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        return container, stream
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """The width of a pixel over its height, as frames come: upright."""
+        aspect = Fraction(self.decoder.stream.sample_aspect_ratio or 1)
+        if aspect == 1 or not 1 / WIDEST < aspect < WIDEST:
+            return Fraction(1)
+        frame = first_frame(self.path)
+        return 1 / aspect if frame is not None and is_turned(display_matrix(frame, self.path)) else aspect
 
     @property
     def names(self) -> Callable[[int], str]:
@@ -119,36 +117,28 @@ class VideoReader:
     @property
     def count(self) -> int | None:
         """Estimated number of frames to read, if the file says it. It may be wrong."""
-        total = self.stream.frames or self.guessed_count()
+        total = self.decoder.count
         if self.last is not None and total is not None:
             total = min(total, self.last + 1)
         return None if total is None else max(total - self.first, 0)
 
-    def guessed_count(self) -> int | None:
-        """Number of frames estimated from duration and rate, if the file does not give the number."""
-        import av
-
-        seconds = self.container.duration / av.time_base if self.container.duration else None
-        return None if seconds is None else max(round(seconds * self.rate), 1)
-
     def __iter__(self) -> Iterator[Tensor]:
-        from av.error import FFmpegError
-
         index = -1
-        try:
-            for index, frame in self.decoded_from(self.first):
-                if self.last is not None and index > self.last:
-                    return
-                self.times.append(self.time(frame))
-                if index >= self.first:
-                    yield rgba(frame, self.path) if self.alpha else rgb(frame)
-        except FFmpegError as error:
-            raise MediaError(f"{self.path} is damaged after frame {index}: {error}") from error
+        for index, (time, frame) in self.decoded_from(self.first):
+            if self.last is not None and index > self.last:
+                return
+            self.times.append(self.rising(time))
+            if index >= self.first:
+                yield rgba(frame, self.path) if self.alpha else rgb(frame, self.path)
         if index < self.first:
             raise NoSuchFrameError(f"{self.path} has {index + 1} frames; there is no frame {self.first}", index + 1)
 
-    def decoded_from(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Frames and their indices, from ``first`` on, or from an earlier frame.
+    def shown(self, frame: Tensor) -> Tensor:
+        """A frame as a screen shows it, sRGB 0..1: HDR is tone-mapped, wide colours are converted."""
+        return to_srgb(frame, self.transfer, self.primaries)
+
+    def decoded_from(self, first: int) -> Iterator[tuple[int, Shown]]:
+        """Frames with their indices and times, from ``first`` on, or from an earlier frame.
 
         Decoding begins at the key frame before ``first`` if the file gives its position, else at the first frame.
         """
@@ -158,47 +148,30 @@ class VideoReader:
                 index = frame_index(self.path, first)
         if index is not None and index.keys:
             wanted = min(first, len(index.times) - 1)
-            if (frames := self.sought(index, wanted)) is not None:
-                self.times = array("q", index.times[:wanted])
-                yield from enumerate(frames, wanted)
-                return
-            self.container.close()
-            self.container, self.stream = self.open()
-        yield from enumerate(self.counted(self.container.decode(self.stream)))
+            for position in index.positions_before(wanted)[:TRIES]:
+                if (frames := after(self.decoder.frames(position), index.times[wanted])) is not None:
+                    self.times = array("q", index.times[:wanted])
+                    yield from enumerate(frames, wanted)
+                    return
+            decoded = self.decoder.decoded
+            self.decoder.close()
+            self.decoder = Decoder(self.path, alpha=self.alpha, strict=self.strict)
+            self.decoder.decoded = decoded
+        yield from enumerate(self.decoder.frames())
 
-    def sought(self, index: FrameIndex, wanted: int) -> Iterator[av.VideoFrame] | None:
-        """The frames from ``wanted`` on, decoded from a key frame before it; None if no key frame leads to it."""
-        from av.error import FFmpegError
-
-        time = index.times[wanted]
-        for position in index.positions_before(wanted)[:TRIES]:
-            with suppress(FFmpegError):
-                self.container.seek(position, stream=self.stream)
-                decoded = self.counted(self.container.decode(self.stream))
-                begun = next((frame for frame in decoded if frame.pts is None or frame.pts >= time), None)
-                if begun is not None and begun.pts == time:
-                    return chain(iter([begun]), decoded)
-        return None
-
-    def counted(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        """Yield ``frames``, and count them in `decoded`."""
-        for frame in frames:
-            self.decoded += 1
-            yield frame
-
-    def time(self, frame: av.VideoFrame) -> int:
-        """Display time of ``frame``, the next one read. If the file gives none, it is one frame after the last one."""
+    def rising(self, time: int | None) -> int:
+        """The next display time. If the file gives none, it is one frame after the last one."""
         if not self.times:
-            return frame.pts or 0
-        if frame.pts is None:
+            return time or 0
+        if time is None:
             return self.times[-1] + max(round(1 / (self.rate * self.time_base)), 1)
-        return max(frame.pts, self.times[-1] + 1)
+        return max(time, self.times[-1] + 1)
 
     def __enter__(self) -> VideoReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.container.close()
+        self.decoder.close()
 
 
 class VideoWriter:
@@ -210,30 +183,34 @@ class VideoWriter:
         path: The file to write; its suffix is the codec's ``part_suffix``.
         codec: From `CODECS`.
         rate: Frames per second.
-        tags: The source's colour tags. Mattes get the same tags.
+        pixel_aspect: The width of a pixel over its height.
+
+    Raises:
+        MediaError: While writing, if the encoder or the disk refuses.
     """
 
-    def __init__(self, path: Path, codec: Codec, rate: Fraction, tags: dict[str, int] | None = None) -> None:
-        self.path, self.codec, self.rate, self.tags = path, codec, rate, tags or {}
+    def __init__(self, path: Path, codec: Codec, rate: Fraction, pixel_aspect: Fraction = Fraction(1)) -> None:
+        self.path, self.codec, self.rate, self.pixel_aspect = path, codec, rate, pixel_aspect
         self.container: Any = None
         self.stream: Any = None
 
     def write(self, picture: Tensor) -> None:
         """Append one matte ``[1, H, W]`` or one picture ``[3, H, W]``, sRGB, in 0..1."""
-        if self.container is None:
-            self.container, self.stream = self.open(*picture.shape)
-        converted = frame_for(picture, self.stream.pix_fmt)
-        for name, value in self.color_tags(len(picture)).items():
-            with suppress(AttributeError):  # older PyAV has no tags on frames; only ProRes reads them
-                setattr(converted, name, value)
-        self.container.mux(self.stream.encode(converted))
+        from av.error import FFmpegError
 
-    def color_tags(self, channels: int) -> dict[str, int]:
-        """The source's tags for a matte, BT.709 for a picture."""
-        return self.tags if channels == 1 else dict.fromkeys(COLOR_TAGS, BT709)
+        try:
+            if self.container is None:
+                self.container, self.stream = self.open(*picture.shape[-2:])
+            converted = frame_for(picture, self.stream.pix_fmt)
+            for name in COLOR_TAGS:
+                with suppress(AttributeError):  # older PyAV has no tags on frames; only ProRes reads them
+                    setattr(converted, name, BT709)
+            self.container.mux(self.stream.encode(converted))
+        except FFmpegError as error:
+            raise MediaError(f"{self.path} cannot be written with {self.codec.name}: {error}") from error
 
-    def open(self, channels: int, height: int, width: int) -> tuple[Any, Any]:
-        """The container and stream for frames of this size."""
+    def open(self, height: int, width: int) -> tuple[Any, Any]:
+        """The container and stream for frames of this size. The tags say BT.709: it is true of mattes and pictures."""
         import av
 
         container: Any = av.open(str(self.path), "w")
@@ -243,8 +220,9 @@ class VideoWriter:
         stream.pix_fmt = self.codec.odd_pixels if odd else self.codec.pixels
         if stream.pix_fmt != self.codec.pixels:
             log.warning("%s: odd width or height, so written as 4:4:4; some players cannot play that", self.path.name)
-        for name, value in self.color_tags(channels).items():
-            setattr(stream.codec_context, name, value)
+        for name in COLOR_TAGS:
+            setattr(stream.codec_context, name, BT709)
+        stream.codec_context.sample_aspect_ratio = self.pixel_aspect
         return container, stream
 
     def __enter__(self) -> VideoWriter:
@@ -273,14 +251,9 @@ def frames_between(path: Path, begin: float, end: float | None = None) -> tuple[
     Raises:
         MediaError: If there are no such frames.
     """
-    import av
-    from av.error import FFmpegError
-
-    try:
-        with av.open(str(path)) as container:
-            unit = Fraction(container.streams.video[0].time_base or 1)
-    except (FFmpegError, OSError, IndexError) as error:
-        raise MediaError(f"{path} cannot be read as a video: {error}") from error
+    decoder = Decoder(path)
+    unit = Fraction(decoder.stream.time_base or 1)
+    decoder.close()
     times = frame_index(path, sys.maxsize).times
     first = bisect_left(times, int(begin / unit))
     last = None if end is None else bisect_left(times, int(end / unit)) - 1

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+SQUARE = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +36,29 @@ class Fit:
 
     @classmethod
     def plan(
-        cls, source: tuple[int, int], short_edge: int | None = None, max_edge: int | None = None, multiple: int = 32
+        cls,
+        source: tuple[int, int],
+        short_edge: int | None = None,
+        max_edge: int | None = None,
+        multiple: int = 32,
+        pixel_aspect: Fraction = SQUARE,
     ) -> Fit:
         """Choose the sizes for frames of ``source`` (height, width).
 
         The shorter side becomes ``short_edge``. If the longer side then exceeds ``max_edge``, it becomes ``max_edge``
-        and the shorter side shrinks with it, rounded down to a whole pixel.
+        and the shorter side shrinks with it, rounded down to a whole pixel. ``pixel_aspect`` is the width of a pixel
+        over its height: the network sees square pixels, whatever the frames have.
         """
-        short, long = min(source), max(source)
+        height, width = source
+        wide = pixel_aspect > 1
+        shown = (height, round(width * pixel_aspect)) if wide else (round(height / pixel_aspect), width)
+        short, long = min(shown), max(shown)
         new_short, new_long = short, long
         if short_edge is not None:
             new_short, new_long = short_edge, int(short_edge * long / short)
         if max_edge is not None and new_long > max_edge:
             new_short, new_long = max(int(max_edge * new_short / new_long), 1), max_edge
-        scaled = (new_short, new_long) if source[0] <= source[1] else (new_long, new_short)
+        scaled = (new_short, new_long) if shown[0] <= shown[1] else (new_long, new_short)
         padded = tuple(-(-edge // multiple) * multiple for edge in scaled)
         return cls(source, scaled, padded)  # pyright: ignore[reportArgumentType]
 

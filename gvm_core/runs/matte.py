@@ -64,9 +64,11 @@ def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: 
     start, end = pipeline.settings.context(first, last)
     with ExitStack() as stack:
         reader = stack.enter_context(open_frames(shot.source, start, end))
-        frames = stack.enter_context(closing(prefetch(reader)))
+        frames = stack.enter_context(closing(prefetch(map(reader.shown, reader))))
         originals = shot.preview is not None
-        clips = stack.enter_context(closing(pipeline.stream(frames, start, originals=originals)))
+        clips = stack.enter_context(
+            closing(pipeline.stream(frames, start, originals=originals, pixel_aspect=reader.pixel_aspect))
+        )
         writer = stack.enter_context(PartWriter(shot, parts, reader, first))
         try:
             with in_background(writer.write) as write:

@@ -62,7 +62,7 @@ class PartWriter:
             writer = (
                 SequenceWriter(place, self.reader.names, self.start)
                 if codec is None
-                else VideoWriter(place, codec, self.reader.rate, self.reader.tags)
+                else VideoWriter(place, codec, self.reader.rate, self.reader.pixel_aspect)
             )
             self.writers[place.stem] = self.opened.enter_context(writer)
 

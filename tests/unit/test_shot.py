@@ -266,7 +266,7 @@ def test_sound_that_the_container_refuses_is_converted(tmp_path, pipeline):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_mattes_carry_the_sources_colour_tags(tmp_path, pipeline, suffix):
+def test_mattes_say_which_colours_they_are_written_in(tmp_path, pipeline, suffix):
     source = write_film(tmp_path / "film.mp4", STEADY[:5])
     matte_shot(Shot(source, tmp_path / f"m{suffix}"), pipeline)
     with av.open(str(tmp_path / f"m{suffix}")) as container:

@@ -1,0 +1,257 @@
+"""Decodes the picture track of a file: the right track, progressive frames, and no frame lost to a damaged packet."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from heapq import heappop, heappush
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MediaError
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+log = logging.getLogger(__name__)
+
+ATTACHED, THUMBNAILS, DEPENDENT = 1024, 2048, 524288
+"""FFmpeg's dispositions of cover art, of thumbnails, and of tracks that are only a part of a picture."""
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that read the alpha of these codecs, which FFmpeg's own do not."""
+NEAR = Fraction(3, 4)
+"""A packet this share of a frame's time away from its neighbours is a frame; a nearer one may be a field."""
+
+Shown = tuple["int | None", "av.VideoFrame"]
+"""When a frame is shown, in the stream's time base, and the frame."""
+
+
+class Decoder:
+    """Decodes the picture track of a video or a picture.
+
+    Args:
+        path: Any file that FFmpeg reads.
+        alpha: Decode alpha where only another decoder reads it.
+        strict: Raise an error at the first damaged packet, instead of holding the last good frame.
+
+    Attributes:
+        container: The opened file.
+        stream: Its picture track.
+        decoded: Number of frames decoded so far.
+
+    Raises:
+        MediaError: If the file cannot be read, or has no picture track.
+    """
+
+    def __init__(self, path: Path, *, alpha: bool = False, strict: bool = False) -> None:
+        import av
+        from av.error import FFmpegError
+
+        self.path, self.strict, self.decoded = path, strict, 0
+        try:
+            # An absolute path has no colon that FFmpeg takes for a protocol. Old files have titles that are not UTF-8.
+            self.container: InputContainer = av.open(str(path.absolute()), metadata_errors="replace")
+        except (FFmpegError, OSError) as error:
+            raise MediaError(f"{path} cannot be read as a video or picture: {error}") from error
+        try:
+            self.stream: VideoStream = picture_track(self.container, path)
+        except MediaError:
+            self.container.close()
+            raise
+        self.stream.thread_type = "SLICE"  # threads for frames report damage late, and lose frames at the end
+        self.codec: Any = None
+        name = WITH_ALPHA.get(self.stream.codec_context.name)
+        tags = {key.lower(): value for key, value in self.stream.metadata.items()}
+        if alpha and name and tags.get("alpha_mode") == "1" and name in av.codecs_available:
+            self.codec = av.CodecContext.create(name, "r")
+            self.codec.extradata = self.stream.codec_context.extradata
+        self.step = 1 / (self.rate * Fraction(self.stream.time_base or 1))
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second; the mean if the rate varies."""
+        return Fraction(self.stream.average_rate or self.stream.guessed_rate or 24)
+
+    @property
+    def count(self) -> int | None:
+        """Number of frames if the file says it, or an estimate by its duration. It may be wrong."""
+        import av
+
+        seconds = self.container.duration / av.time_base if self.container.duration else None
+        return self.stream.frames or (None if seconds is None else max(round(seconds * self.rate), 1))
+
+    def frames(self, position: int | None = None) -> Iterator[Shown]:
+        """Progressive frames in display order, from the key frame at ``position`` on, or from the current one.
+
+        A frame that is lost to damage is replaced by the frame before it, or by the first one after it.
+
+        Raises:
+            MediaError: If there is damage and `strict` is set, or if nothing can be decoded.
+        """
+        from av.error import FFmpegError
+
+        if position is not None:
+            try:
+                self.container.seek(position, stream=self.stream)
+            except FFmpegError:
+                return
+            if self.codec is not None:
+                self.codec.flush_buffers()
+        yield from progressive(self.whole())
+
+    def whole(self) -> Iterator[Shown]:
+        """All frames, as they are stored, with held ones in place of lost ones."""
+        waiting: list[int] = []  # times of packets whose frames have not come
+        damage: list[Exception] = []
+        last: Shown | None = None
+        for frame in self.sent(waiting, damage):
+            time = frame.pts
+            lost = [] if time is None else self.missed(waiting, last and last[0], time, bool(damage))
+            for each in lost:
+                yield each, (last[1] if last else frame)
+            yield (last := (time, frame))
+        if last is not None and last[0] is not None:
+            lost = self.missed(waiting, last[0], None, damaged=True)  # decoders are silent about the last frames
+            yield from ((each, last[1]) for each in lost)
+        elif damage and last is None:
+            raise MediaError(f"{self.path} is damaged: no frame of it can be decoded: {damage[0]}") from damage[0]
+
+    def sent(self, waiting: list[int], damage: list[Exception]) -> Iterator[av.VideoFrame]:
+        """Decode packet by packet. Note packets' times in ``waiting``, and errors in ``damage``."""
+        for packet in self.packets(damage):
+            if packet.size and packet.pts is not None and not packet.is_discard:
+                heappush(waiting, packet.pts)
+            for frame in self.decode(packet, damage):
+                self.decoded += 1
+                yield frame
+
+    def packets(self, damage: list[Exception]) -> Iterator[Packet]:
+        """The track's packets, as far as the file can be read, and an empty one that flushes the decoder."""
+        from av.error import FFmpegError
+
+        try:
+            yield from self.container.demux(self.stream)
+        except FFmpegError as error:
+            self.note(error, damage)
+
+    def decode(self, packet: Packet, damage: list[Exception]) -> list[av.VideoFrame]:
+        """The frames that come out when ``packet`` goes in; none if it is damaged."""
+        from av.error import EOFError as Ended
+        from av.error import FFmpegError
+
+        try:
+            decoded = self.stream.decode(packet) if self.codec is None else self.codec.decode(packet)
+            return list(decoded)  # type: ignore[arg-type]
+        except Ended:
+            return []
+        except FFmpegError as error:
+            self.note(error, damage)
+            return []
+
+    def note(self, error: Exception, damage: list[Exception]) -> None:
+        """Remember that there is damage, or raise it."""
+        if self.strict:
+            raise MediaError(f"{self.path} is damaged after {self.decoded} frames: {error}") from error
+        damage.append(error)
+
+    def missed(self, waiting: list[int], before: int | None, after: int | None, damaged: bool) -> list[int]:
+        """Take the times before ``after`` from ``waiting``. Return those whose frames were lost to damage."""
+        lost: list[int] = []
+        while waiting and (after is None or waiting[0] <= after):
+            time = heappop(waiting)
+            previous = lost[-1] if lost else before
+            apart = previous is None or time - previous >= NEAR * self.step
+            if damaged and apart and (after is None or after - time >= NEAR * self.step):
+                lost.append(time)
+        if lost:
+            unit = Fraction(self.stream.time_base or 1)
+            times = ", ".join(f"{float(time * unit):.3f}" for time in lost[:8]) + (", …" if len(lost) > 8 else "")
+            log.warning(
+                "%s is damaged: %d frames are lost, at %s s; the frame before is held", self.path, len(lost), times
+            )
+        return lost
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
+
+def picture_track(container: InputContainer, path: Path) -> VideoStream:
+    """The track to matte: not cover art or thumbnails; of several the default one, else the largest.
+
+    Raises:
+        MediaError: If there is none, or the picture is stored in tiles.
+    """
+    tracks = [track for track in container.streams.video if not disposition(track) & (ATTACHED | THUMBNAILS)]
+    if whole := [track for track in tracks if not disposition(track) & DEPENDENT]:
+        return max(whole, key=lambda track: (disposition(track) & 1, track.width * track.height, -track.index))
+    if tracks:
+        raise MediaError(
+            f"{path} is a picture stored in tiles, which cannot be put together here; save it as PNG or JPEG"
+        )
+    kinds = ", ".join(sorted({track.type for track in container.streams})) or "nothing"
+    cover = ": its picture is cover art" if container.streams.video else ""
+    raise MediaError(f"{path} has no video or picture track, only {kinds}{cover}")
+
+
+def disposition(track: VideoStream) -> int:
+    """FFmpeg's flags of a track; PyAV's versions differ in what holds them."""
+    return int(getattr(track.disposition, "value", track.disposition))
+
+
+def progressive(frames: Iterable[Shown]) -> Iterator[Shown]:
+    """Deinterlace frames from the first interlaced one on, by FFmpeg's ``bwdif``; one frame out for each frame in.
+
+    Frames that are marked as progressive stay as they are.
+    """
+    graph: Any = None
+    times: deque[int | None] = deque()
+    for time, frame in frames:
+        if graph is None and not frame.interlaced_frame:
+            yield time, frame
+            continue
+        if graph is None:
+            graph = deinterlacer(frame)
+        times.append(time)
+        graph.push(frame)
+        yield from pulled(graph, times)
+    if graph is not None:
+        graph.push(None)
+        yield from pulled(graph, times)
+
+
+def pulled(graph: Any, times: deque[int | None]) -> Iterator[Shown]:
+    """The frames that have come out of ``graph``."""
+    from av.error import BlockingIOError as Later
+    from av.error import EOFError as Ended
+
+    with suppress(Later, Ended):
+        while times:
+            frame = graph.pull()
+            yield times.popleft(), frame
+
+
+def deinterlacer(frame: av.VideoFrame) -> Any:
+    """A filter graph for frames like ``frame``."""
+    from av.filter import Graph
+
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))
+    graph.link_nodes(
+        source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
+    ).configure()
+    return graph
+
+
+def after(shown: Iterable[Shown], time: int) -> Iterator[Shown] | None:
+    """``shown`` from the frame at ``time`` on; None if that frame does not come."""
+    frames = iter(shown)
+    begun = next(((each, frame) for each, frame in frames if each is None or each >= time), None)
+    return chain(iter([begun]), frames) if begun is not None and begun[0] == time else None
