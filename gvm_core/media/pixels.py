@@ -77,6 +77,8 @@ def channels(frame: av.VideoFrame, path: Path, *, alpha: bool) -> Tensor:
 
 def from_rgb(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
     """An RGB picture of integers. FFmpeg expands 9 to 16 bits to 16 correctly, but not 8 bits, so those stay 8."""
+    if frame.format.name.endswith(("555be", "565be")):  # FFmpeg 8 reads these as if they were little-endian
+        frame = restated(frame, f"{frame.format.name.removesuffix('be')}le", ">u2", "<u2")
     shallow = max(component.bits for component in frame.format.components) <= 8
     wanted = ("rgba" if alpha else "rgb24") if shallow else ("rgba64le" if alpha else "rgb48le")
     levels = convert(frame, format=wanted).to_ndarray()  # [H, W, C]
@@ -111,14 +113,25 @@ def exact(plane: np.ndarray, bits: int) -> Tensor:
 
 def planes(frame: av.VideoFrame, wide: str) -> list[np.ndarray]:
     """A frame's components ``[H, W]`` at full size, in the upper bits of 16, converted through the format ``wide``."""
-    if frame.format.name.startswith("yuvj"):  # always full range for FFmpeg; PyAV before 17 cannot change it
-        same = convert(frame, format="yuvj444p", interpolation="BICUBIC")
-        return [row[:, : plane.width].astype(np.uint16) << 8 for plane, row in rows(same, "u1")]
+    if frame.format.name.startswith("yuvj"):  # FFmpeg converts the range of these, whatever it is asked to do
+        frame = restated(frame, frame.format.name.replace("yuvj", "yuv"))
     converted = convert(frame, format=wide, **SAME_RANGE)
     packed = 2 if wide == "ya16le" else 1
     return [
         row[:, part : plane.width * packed : packed] for plane, row in rows(converted, "<u2") for part in range(packed)
     ]
+
+
+def restated(frame: av.VideoFrame, pixels: str, kind: str = "u1", ours: str = "u1") -> av.VideoFrame:
+    """A frame of another pixel format with the same numbers: of numpy's type ``kind``, and there of the type ``ours``."""
+    import av
+
+    same = av.VideoFrame(frame.width, frame.height, pixels)
+    for plane, (_, row) in zip(same.planes, rows(frame, kind), strict=True):
+        levels = np.zeros((plane.height, plane.line_size // np.dtype(ours).itemsize), ours)
+        levels[:, : plane.width] = row[:, : plane.width]
+        plane.update(levels.tobytes())
+    return same
 
 
 def rows(frame: av.VideoFrame, kind: str) -> list[tuple[VideoPlane, np.ndarray]]:
