@@ -71,8 +71,9 @@ def tone_mapped(light: Tensor) -> Tensor:
     """Linear light ``[3, H, W]`` with 1 for white, bent below 1 by its strongest channel, so that hues stay.
 
     Example:
-        >>> tone_mapped(torch.tensor([0.5, 1.0, 5.0]).view(1, 1, 3).expand(3, 1, 3))[0, 0].round(decimals=2).tolist()
-        [0.5, 0.93, 1.0]
+        >>> light = torch.tensor([0.5, 1.0, 5.0]).view(1, 1, 3).expand(3, 1, 3)
+        >>> [f"{float(value):.2f}" for value in tone_mapped(light)[0, 0]]
+        ['0.50', '0.93', '1.00']
     """
     strongest = light.amax(dim=0, keepdim=True).clamp(min=1e-6)
     bent = KNEE + (1 - KNEE) * (1 - torch.exp((KNEE - strongest) / (1 - KNEE)))
