@@ -55,6 +55,8 @@ class Decoder:
         from av.error import FFmpegError
 
         self.path, self.strict, self.decoded = path, strict, 0
+        self.waiting: list[int] = []  # times of packets whose frames have not come
+        self.damage: Exception | None = None
         try:
             # An absolute path has no colon that FFmpeg takes for a protocol. Old files have titles that are not UTF-8.
             self.container: InputContainer = av.open(str(path.absolute()), metadata_errors="replace")
@@ -108,40 +110,38 @@ class Decoder:
 
     def whole(self) -> Iterator[Shown]:
         """All frames, as they are stored, with held ones in place of lost ones."""
-        waiting: list[int] = []  # times of packets whose frames have not come
-        damage: list[Exception] = []
         last: Shown | None = None
-        for frame in self.sent(waiting, damage):
+        for frame in self.stored():
             time = frame.pts
-            lost = [] if time is None else self.missed(waiting, last and last[0], time, bool(damage))
+            lost = [] if time is None else self.missed(last and last[0], time)
             for each in lost:
                 yield each, (last[1] if last else frame)
             yield (last := (time, frame))
         if last is not None and last[0] is not None:
-            lost = self.missed(waiting, last[0], None, damaged=True)  # decoders are silent about the last frames
-            yield from ((each, last[1]) for each in lost)
-        elif damage and last is None:
-            raise MediaError(f"{self.path} is damaged: no frame of it can be decoded: {damage[0]}") from damage[0]
+            yield from ((each, last[1]) for each in self.missed(last[0], None))
+        elif self.damage is not None and last is None:
+            raise MediaError(f"{self.path} is damaged: no frame of it can be decoded: {self.damage}") from self.damage
 
-    def sent(self, waiting: list[int], damage: list[Exception]) -> Iterator[av.VideoFrame]:
-        """Decode packet by packet. Note packets' times in ``waiting``, and errors in ``damage``."""
-        for packet in self.packets(damage):
+    def stored(self) -> Iterator[av.VideoFrame]:
+        """The frames that can be decoded, packet by packet. Notes the packets' times, and damage."""
+        self.waiting, self.damage = [], None
+        for packet in self.packets():
             if packet.size and packet.pts is not None and not packet.is_discard:
-                heappush(waiting, packet.pts)
-            for frame in self.decode(packet, damage):
+                heappush(self.waiting, packet.pts)
+            for frame in self.decode(packet):
                 self.decoded += 1
                 yield frame
 
-    def packets(self, damage: list[Exception]) -> Iterator[Packet]:
+    def packets(self) -> Iterator[Packet]:
         """The track's packets, as far as the file can be read, and an empty one that flushes the decoder."""
         from av.error import FFmpegError
 
         try:
             yield from self.container.demux(self.stream)
         except FFmpegError as error:
-            self.note(error, damage)
+            self.note(error)
 
-    def decode(self, packet: Packet, damage: list[Exception]) -> list[av.VideoFrame]:
+    def decode(self, packet: Packet) -> list[av.VideoFrame]:
         """The frames that come out when ``packet`` goes in; none if it is damaged."""
         from av.error import EOFError as Ended
         from av.error import FFmpegError
@@ -152,20 +152,24 @@ class Decoder:
         except Ended:
             return []
         except FFmpegError as error:
-            self.note(error, damage)
+            self.note(error)
             return []
 
-    def note(self, error: Exception, damage: list[Exception]) -> None:
+    def note(self, error: Exception) -> None:
         """Remember that there is damage, or raise it."""
         if self.strict:
             raise MediaError(f"{self.path} is damaged after {self.decoded} frames: {error}") from error
-        damage.append(error)
+        self.damage = self.damage or error
 
-    def missed(self, waiting: list[int], before: int | None, after: int | None, damaged: bool) -> list[int]:
-        """Take the times before ``after`` from ``waiting``. Return those whose frames were lost to damage."""
+    def missed(self, before: int | None, after: int | None) -> list[int]:
+        """The times between two frames that came, at which a frame was lost to damage.
+
+        After the last frame ``after`` is None. Decoders are silent about damage there, so it need not have been noted.
+        """
+        damaged = self.damage is not None or after is None
         lost: list[int] = []
-        while waiting and (after is None or waiting[0] <= after):
-            time = heappop(waiting)
+        while self.waiting and (after is None or self.waiting[0] <= after):
+            time = heappop(self.waiting)
             previous = lost[-1] if lost else before
             apart = previous is None or time - previous >= NEAR * self.step
             if damaged and apart and (after is None or after - time >= NEAR * self.step):

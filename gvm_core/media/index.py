@@ -109,6 +109,6 @@ def first_frame(path: Path) -> av.VideoFrame | None:
     """The first frame that can be decoded. In a damaged stream this is not that of the first packet."""
     decoder = Decoder(path)
     try:
-        return next(decoder.sent([], []), None)
+        return next(decoder.stored(), None)
     finally:
         decoder.close()

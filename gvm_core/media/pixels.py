@@ -128,9 +128,7 @@ def restated(frame: av.VideoFrame, pixels: str, kind: str = "u1", ours: str = "u
 
     same = av.VideoFrame(frame.width, frame.height, pixels)
     for plane, (_, row) in zip(same.planes, rows(frame, kind), strict=True):
-        levels = np.zeros((plane.height, plane.line_size // np.dtype(ours).itemsize), ours)
-        levels[:, : plane.width] = row[:, : plane.width]
-        plane.update(levels.tobytes())
+        store(plane, row[:, : plane.width].astype(ours))
     return same
 
 
@@ -190,10 +188,15 @@ def frame_for(picture: Tensor, pixels: str) -> av.VideoFrame:
 
 def fill(plane: VideoPlane, levels: Tensor, bits: int) -> None:
     """Write ``levels`` ``[H, W]``, fractions of ``2 ** bits``, into a plane: one byte for 8 bits, two for more."""
-    kind = np.dtype("u1" if bits == 8 else "<u2")
-    rows = np.zeros((plane.height, plane.line_size // kind.itemsize), kind)
-    rows[:, : plane.width] = (levels * (1 << bits)).round().clamp(0, (1 << bits) - 1).numpy()
-    plane.update(rows.tobytes())
+    whole = (levels * (1 << bits)).round().clamp(0, (1 << bits) - 1)
+    store(plane, whole.numpy().astype("u1" if bits == 8 else "<u2"))
+
+
+def store(plane: VideoPlane, values: np.ndarray) -> None:
+    """Write ``values`` ``[H, W]``, of the plane's own type, into a plane, whose lines have padding on the right."""
+    padded = np.zeros((plane.height, plane.line_size // values.itemsize), values.dtype)
+    padded[:, : plane.width] = values
+    plane.update(padded.tobytes())
 
 
 def convert(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:

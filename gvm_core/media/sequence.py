@@ -15,6 +15,7 @@ from ..atomic import atomic
 from ..errors import MediaError, NoSuchFrameError
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
+from ..post.resize import SQUARE
 from .pixels import frame_for, rgb, rgba
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".webp", ".bmp", ".dpx"}
@@ -41,7 +42,7 @@ class SequenceReader:
 
     rate = Fraction(24)
     time_base = 1 / rate
-    pixel_aspect = Fraction(1)
+    pixel_aspect = SQUARE
 
     def __init__(self, folder: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
         every = [folder] if folder.is_file() else pictures_in(folder)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError
 from ..post.hdr import to_srgb
+from ..post.resize import SQUARE
 from .decoder import Decoder, Shown, after
 from .index import first_frame, frame_index
 from .orientation import display_matrix, is_turned
@@ -100,12 +102,12 @@ class VideoReader:
         """Number of frames decoded so far, including frames before the first one wanted."""
         return self.decoder.decoded
 
-    @property
+    @cached_property
     def pixel_aspect(self) -> Fraction:
         """The width of a pixel over its height, as frames come: upright."""
         aspect = Fraction(self.decoder.stream.sample_aspect_ratio or 1)
-        if aspect == 1 or not 1 / WIDEST < aspect < WIDEST:
-            return Fraction(1)
+        if aspect == SQUARE or not 1 / WIDEST < aspect < WIDEST:
+            return SQUARE
         frame = first_frame(self.path)
         return 1 / aspect if frame is not None and is_turned(display_matrix(frame, self.path)) else aspect
 
@@ -189,7 +191,7 @@ class VideoWriter:
         MediaError: While writing, if the encoder or the disk refuses.
     """
 
-    def __init__(self, path: Path, codec: Codec, rate: Fraction, pixel_aspect: Fraction = Fraction(1)) -> None:
+    def __init__(self, path: Path, codec: Codec, rate: Fraction, pixel_aspect: Fraction = SQUARE) -> None:
         self.path, self.codec, self.rate, self.pixel_aspect = path, codec, rate, pixel_aspect
         self.container: Any = None
         self.stream: Any = None
