@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import torch
 
 from ..errors import InputError
 from ..frames import Clip
+from ..media.sequence import Gaps
 from ..models.weights import model_config
 from ..progress import Progress
 from .options import DEFAULTS, PRECISIONS, add_picture_options, picture_settings
@@ -24,7 +26,7 @@ HELP = "matte a video, a picture or a folder of pictures"
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Options for the input, the model, the settings and the output."""
-    command.add_argument("input", type=Path, help="a video, a picture, or a folder of numbered pictures")
+    command.add_argument("input", type=Path, help="a video, a picture, a folder of pictures, or FOLDER/beauty.####.exr")
     command.add_argument("output", type=Path, help=".mp4, .mov or .mkv (lossless), a folder for 16-bit PNGs, or .png")
     command.add_argument("--model", default="demo", help="demo (default), gvm, or a model folder")
     command.add_argument("--lora", default="auto", help="auto (default), none, or a LoRA file")
@@ -39,6 +41,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--high", type=float, default=DEFAULTS.high, help="alpha at or above this becomes 1")
     command.add_argument("--frames", type=frame_range, default=(0, None), metavar="A-B", help="frames to matte, from 0")
     command.add_argument("--handles", type=int, default=0, help="extra frames before and after --frames")
+    command.add_argument("--fps", type=frame_rate, help="frames per second of pictures, as in 23.976 (default 24)")
+    held = "for missing numbers, hold the picture before (default), skip them, or refuse"
+    command.add_argument("--gaps", choices=get_args(Gaps), default="hold", help=held)
+    command.add_argument("--layer", metavar="NAME", help="the layer of EXR pictures, as in ViewLayer.Combined")
     command.add_argument("--preview", type=Path, help="also write the subject over a checkerboard (.mp4, .mov, .png)")
     command.add_argument("--compile", action="store_true", help="compile the networks: takes minutes, then runs faster")
     command.add_argument("--ray", action="store_true", help="share the work among the workers of a Ray cluster")
@@ -49,7 +55,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read, matte and write one window at a time, or resume a run that was stopped."""
-    from ..media import open_frames
     from ..runs.cluster import matte_shot_with_ray
     from ..runs.matte import matte_shot
     from ..runs.resume import interrupted
@@ -58,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     shot = chosen_shot(options)
     if not options.overwrite and not interrupted(shot):
         refuse_taken(shot)  # before the model is loaded
-    with open_frames(shot.source, shot.first, shot.last) as wanted:
+    with shot.open(shot.first, shot.last) as wanted:
         count = wanted.count
     name, recipe = model_config(options.model).name, chosen_recipe(options)
 
@@ -80,7 +85,9 @@ def chosen_shot(options: argparse.Namespace) -> Shot:
 
     if options.workers is not None and not options.ray:
         raise InputError("--workers is the number of workers with --ray; add --ray, or leave --workers out")
-    return Shot(options.input, options.output, options.preview, *with_handles(options.frames, options.handles))
+    frames = with_handles(options.frames, options.handles)
+    read = {"fps": options.fps, "gaps": options.gaps, "layer": options.layer}
+    return Shot(options.input, options.output, options.preview, *frames, **read)
 
 
 def chosen_recipe(options: argparse.Namespace) -> Recipe:
@@ -110,3 +117,18 @@ def frame_range(text: str) -> tuple[int, int | None]:
     """
     first, dash, last = text.partition("-")
     return int(first), int(last) if last else None if dash else int(first)
+
+
+def frame_rate(text: str) -> Fraction:
+    """Frames per second as an exact fraction. Rounded rates of broadcasting are the fractions that they stand for.
+
+    Example:
+        >>> frame_rate("25"), frame_rate("30000/1001"), frame_rate("23.976"), frame_rate("12.50")
+        (Fraction(25, 1), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(25, 2))
+    """
+    try:
+        rate, places = Fraction(text), len(text.partition(".")[2])
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a frame rate, as 24, 23.976 or 30000/1001 are") from error
+    broadcast = Fraction(round(rate) * 1000, 1001)
+    return broadcast if places > 1 and round(broadcast, places) == rate else rate

@@ -126,7 +126,7 @@ def read_places(paths: list[Path]) -> Places:
             raise InputError(f"there is no folder {path}")
         files = sorted(path.rglob("*"), key=natural) if path.is_dir() else [path]
         lights = [file for file in files if file.suffix.lower() == ".hdr"]
-        flats = [file for file in files if file.suffix.lower() in PICTURES and file.name[0] != "."]
+        flats = [file for file in files if file.suffix.lower() in PICTURES - {".hdr"} and file.name[0] != "."]
         if not lights and not flats:
             raise InputError(f"{path} holds no picture and no panorama (.hdr) for a background")
         around = [file for file in flats if "panoramas" in file.parts]

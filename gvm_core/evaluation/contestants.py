@@ -118,7 +118,7 @@ def results_contestant(name: str, folder: Path) -> Contestant:
         found = media_named(place.parent, place.name)
 
         def read(frames: Iterable[Tensor]) -> Iterator[Clip]:
-            mattes = iter(open_frames(found))
+            mattes = iter(open_frames(found, gaps="skip"))
             for index, _ in enumerate(frames):
                 if (matte := next(mattes, None)) is None:
                     raise InputError(f"{found} holds {index} mattes, too few for {which}")

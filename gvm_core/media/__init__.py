@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 from ..errors import MediaError
-from .sequence import LINEAR, PICTURES, SequenceReader
+from .sequence import LINEAR, PICTURES, Gaps, SequenceReader, is_pattern
 from .video import VideoReader
 
 MEDIA_SUFFIXES = {".avi", ".webm", ".gif", ".m4v", ".mxf", ".wmv", ".ts", *PICTURES}
@@ -18,25 +19,38 @@ FrameReader = VideoReader | SequenceReader
 
 
 def open_frames(
-    path: str | Path, first: int = 0, last: int | None = None, *, alpha: bool = False, strict: bool = False
+    path: str | Path,
+    first: int = 0,
+    last: int | None = None,
+    *,
+    alpha: bool = False,
+    fps: Fraction | float | None = None,
+    gaps: Gaps = "hold",
+    layer: str | None = None,
+    strict: bool = False,
 ) -> FrameReader:
-    """A reader for a video file, an image, or a folder of numbered images.
+    """A reader for a video file, an image, or a sequence of numbered images.
 
     Args:
-        path: The file or folder.
+        path: The file, a folder that holds one sequence, or a pattern for one, as in ``folder/beauty.%04d.exr``.
         first: Index of the first frame wanted, from 0.
         last: Index of the last frame wanted, included; ``None`` for all frames.
         alpha: Read frames as ``[4, H, W]``: straight colour and the file's own alpha.
-        strict: Raise an error where a video is damaged, instead of holding the last good frame.
+        fps: Frames per second of a sequence; ``None`` takes 24.
+        gaps: What missing numbers of a sequence become: "hold" the picture before, "skip", or "refuse".
+        layer: Name of the layer of EXR images.
+        strict: Raise an error where a video is damaged, or an image has values that are no finite numbers. Otherwise the
+            last good frame is held, or the values are replaced.
 
     Raises:
-        MediaError: If the path cannot be read. While reading: if ``alpha`` is True and the file has no alpha.
+        MediaError: If the path cannot be read, or ``fps`` or ``layer`` is given for a file that is no sequence. While
+            reading: if ``alpha`` is True and the file has no alpha.
     """
     path = Path(path)
-    if path.is_dir():
-        return SequenceReader(path, first, last, alpha=alpha)
+    if path.is_dir() or is_pattern(path) or (path.suffix.lower() in LINEAR and path.is_file()):
+        return SequenceReader(path, first, last, alpha=alpha, fps=fps, gaps=gaps, layer=layer, strict=strict)
     if not path.is_file():
         raise MediaError(f"there is no file or folder {path}")
-    if path.suffix.lower() in LINEAR:
-        return SequenceReader(path, first, last, alpha=alpha)
+    if fps is not None or layer is not None:
+        raise MediaError(f"{path} has its own times and no layers: --fps is for folders of pictures, --layer for EXR")
     return VideoReader(path, first, last, alpha=alpha, strict=strict)

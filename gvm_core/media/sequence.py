@@ -1,12 +1,24 @@
-"""Image sequences: reads folders of numbered pictures, writes 16-bit PNGs."""
+"""Image sequences: reads numbered pictures, writes 16-bit PNGs.
+
+A picture's number is the last number in its name, and its suffix does not count. Pictures belong to one sequence if they
+have the same name without this number, and the same suffix: ``shot.beauty.0001.exr`` and ``shot.beauty.0002.exr``. So
+``a1b2.png`` is picture 2 of ``a1b#.png``. For another number write a pattern, as in ``a%db2.png``.
+
+Pictures without a number, and those that are alone in their sequence, are single pictures. A folder with nothing else is
+one sequence of them, in natural order.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from functools import cache
+from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,59 +28,159 @@ from ..errors import MediaError, NoSuchFrameError
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
 from ..post.resize import SQUARE
+from .exr import listed, read_exr
 from .pixels import frame_for, rgb, rgba
 
+log = logging.getLogger(__name__)
+
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".webp", ".bmp", ".dpx"}
-LINEAR = {".exr"}
+PICTURES |= {".tga", ".jp2", ".ppm", ".hdr"}
+LINEAR = {".exr", ".hdr"}
+Gaps = Literal["hold", "skip", "refuse"]
+"""What missing numbers become: the picture before them again, nothing (the pictures move up), or an error."""
+
+WILD = re.compile(r"(%\d*d|#+|\*)")
+"""What stands for a number in a pattern (``%04d``, ``####``), or for any text (``*``)."""
+SPARSE = 10
+"""Numbers for each picture. With more, they are no frame numbers, but a date or a time of day."""
+GREY_16 = b"\x89PNG\r\n\x1a\n", b"\x10\x00"
+"""How a PNG begins, and its depth and kind of colour if it is a matte of ours."""
+
+
+class Named(NamedTuple):
+    """A picture and the parts of its name: all before its number, the number, and all between number and suffix."""
+
+    file: Path
+    head: str
+    digits: str
+    tail: str
+
+    @property
+    def number(self) -> int:
+        """Its number, 0 if it has none."""
+        return int(self.digits or 0)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Pictures that are frames of one clip.
+
+    Attributes:
+        pictures: In order.
+        numbered: Whether their numbers are those of frames.
+    """
+
+    pictures: tuple[Named, ...]
+    numbered: bool
+
+    @property
+    def files(self) -> list[Path]:
+        """Their files."""
+        return [picture.file for picture in self.pictures]
+
+    @property
+    def name(self) -> str:
+        """A pattern that only they match."""
+        file, head, digits, tail = self.pictures[0]
+        return f"{head}{'#' * len(digits)}{tail}{file.suffix}" if self.numbered else file.name
+
+    def __str__(self) -> str:
+        first, last = self.pictures[0].digits, self.pictures[-1].digits
+        return f"{self.name} ({first}-{last})" if self.numbered else self.name
+
+    def frames(self, gaps: Gaps) -> list[tuple[Path, str]]:
+        """The picture of each frame, and the frame's name: that of its picture, or what a missing picture would have.
+
+        Raises:
+            MediaError: If two pictures have the same number, too many are missing, or any is and ``gaps`` refuses it.
+        """
+        numbers = [picture.number for picture in self.pictures]
+        if not self.numbered or gaps == "skip":
+            return [(file, file.stem) for file in self.files]
+        total, steps = numbers[-1] + 1 - numbers[0], list(pairwise([*numbers, numbers[-1] + 1]))
+        if missing := [str(a + 1) if b == a + 2 else f"{a + 1}-{b - 1}" for a, b in steps if b > a + 1]:
+            where = self.files[0].with_name(self.name)
+            advice = "--gaps skip takes the pictures one after another"
+            if gaps == "refuse":
+                raise MediaError(f"{where} lacks {listed(missing)}; --gaps hold repeats the picture before, {advice}")
+            if total > SPARSE * len(numbers):
+                raise MediaError(f"{where} has {len(numbers)} pictures, too few for {total} numbers; {advice}")
+            say_once(f"{where} lacks {listed(missing)}; there, the picture before is held")
+        return [
+            (file, f"{head}{number:0{len(digits)}d}{tail}")
+            for (file, head, digits, tail), (start, stop) in zip(self.pictures, steps, strict=True)
+            for number in range(start, stop)
+        ]
 
 
 class SequenceReader:
-    """The pictures in a folder, in natural order (2 before 10), as ``[3, H, W]`` float32, sRGB.
+    """The frames of a sequence as ``[3, H, W]`` float32, sRGB.
 
-    EXR is linear light by convention. It is converted to sRGB, unclamped. An alpha channel is dropped.
+    EXR and Radiance HDR are linear light by convention. They are converted to sRGB, unclamped. An alpha channel is
+    dropped.
 
     Args:
-        folder: Folder of the pictures; other files in it are ignored. A single picture is a sequence of one.
-        first: Index of the first picture wanted, in natural order.
-        last: Index of the last picture wanted, included; ``None`` for all.
+        source: A folder that holds one sequence, a pattern (see `sequence_of`), or a single picture.
+        first: Index of the first frame wanted. The first picture is frame 0, whatever its number.
+        last: Index of the last frame wanted, included; ``None`` for all.
         alpha: Read ``[4, H, W]``, with the pictures' own alpha as the last channel; see `read_picture`.
+        fps: Frames per second, 24 if it is not given.
+        gaps: What missing numbers become; see `Gaps`.
+        layer: Name of the layer of EXR pictures; see `read_exr`.
+        strict: Refuse pictures with values that are no finite numbers; see `read_picture`.
 
     Attributes:
-        rate: 24 frames per second, because pictures have no frame rate.
+        rate: Frames per second, exact.
         time_base: The unit of `times`, in seconds.
-        times: Time of each frame, from the first picture in the folder to the last one wanted.
+        times: Time of each frame, from the sequence's first to the last one wanted.
         pixel_aspect: 1: pixels are square.
+        files: The picture of each frame.
     """
 
     rate = Fraction(24)
     time_base = 1 / rate
     pixel_aspect = SQUARE
 
-    def __init__(self, folder: Path, first: int = 0, last: int | None = None, *, alpha: bool = False) -> None:
-        every = [folder] if folder.is_file() else pictures_in(folder)
-        if not every:
-            raise MediaError(f"there are no pictures in {folder} (looked for {', '.join(sorted(PICTURES))})")
-        twins = [a.name for a, b in pairwise(sorted(every, key=lambda file: file.stem)) if a.stem == b.stem]
-        if twins:
-            raise MediaError(f"{folder} holds two pictures that differ only in their suffix, like {twins[0]}; keep one")
-        self.first, self.alpha = first, alpha
-        self.files = every[first : None if last is None else last + 1]
-        if not self.files:
-            raise NoSuchFrameError(f"{folder} has {len(every)} pictures; there is no frame {first}", len(every))
+    def __init__(
+        self,
+        source: Path,
+        first: int = 0,
+        last: int | None = None,
+        *,
+        alpha: bool = False,
+        fps: Fraction | float | None = None,
+        gaps: Gaps = "hold",
+        layer: str | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.rate = Fraction(24 if fps is None else fps).limit_denominator(10**6)
+        if self.rate <= 0:
+            raise MediaError(f"a sequence needs more than 0 frames per second, not {fps}")
+        self.time_base = 1 / self.rate
+        frames = sequence_of(source).frames(gaps)
+        wanted = frames[first : None if last is None else last + 1]
+        if not wanted:
+            raise NoSuchFrameError(f"{source} has {len(frames)} pictures; there is no frame {first}", len(frames))
+        self.first, self.alpha, self.layer, self.strict = first, alpha, layer, strict
+        self.files, self.stems = [file for file, _ in wanted], [stem for _, stem in wanted]
+        if layer is not None and self.files[0].suffix.lower() != ".exr":
+            raise MediaError(f"{self.files[0]} has no layers to choose from (--layer): only EXR pictures have layers")
         self.times = range(first + len(self.files))
 
     @property
     def names(self) -> Callable[[int], str]:
         """The name of frame ``i``: the file name of its picture, without the suffix."""
-        return lambda index: self.files[index - self.first].stem
+        return lambda index: self.stems[index - self.first]
 
     @property
     def count(self) -> int:
-        """Number of pictures to read."""
-        return len(self.files)
+        """Number of frames to read."""
+        return len(self.stems)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (read_picture(file, alpha=self.alpha) for file in self.files)
+        for file, held in groupby(self.files):
+            picture = read_picture(file, alpha=self.alpha, layer=self.layer, strict=self.strict)
+            yield from (picture for _ in held)
 
     def shown(self, frame: Tensor) -> Tensor:
         """A frame as a screen shows it: pictures are sRGB already."""
@@ -123,26 +235,142 @@ def png16(picture: Tensor) -> bytes:
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
 
 
-def read_picture(path: Path, *, alpha: bool = False) -> Tensor:
+def read_picture(path: Path, *, alpha: bool = False, layer: str | None = None, strict: bool = False) -> Tensor:
     """One picture as ``[3, H, W]`` float32, sRGB.
 
     With ``alpha`` it is ``[4, H, W]``, straight. EXR is premultiplied by convention, so its colour is divided by its
-    alpha; other formats are not changed.
-    """
-    import av
-    from av.error import FFmpegError
+    alpha; other formats are not changed. ``layer`` is for EXR; see `read_exr`.
 
-    try:
-        with av.open(str(path)) as container:
-            frame = next(container.decode(video=0))
-            picture = rgba(frame, path) if alpha else rgb(frame, path)
-    except (FFmpegError, OSError, StopIteration, IndexError) as error:
-        raise MediaError(f"{path} cannot be read as a picture: {error}") from error
+    Not a number becomes 0, infinity 1 and minus infinity 0, and the log names the file.
+
+    Raises:
+        MediaError: If the picture cannot be read; with ``strict``, also if it has values that are no finite numbers.
+    """
+    picture = read_exr(path, layer, alpha=alpha) if path.suffix.lower() == ".exr" else decoded(path, alpha)
+    if not torch.isfinite(picture).all():
+        count = int((~torch.isfinite(picture)).sum())
+        if strict:
+            raise MediaError(f"{path} has {count} values that are no finite numbers (NaN or infinity)")
+        log.warning("%s has %d values that are no finite numbers; NaN is read as 0, infinity as 1", path, count)
+        picture = picture.nan_to_num(0.0, posinf=1.0, neginf=0.0)
     if path.suffix.lower() not in LINEAR:
         return picture
     if not alpha:
         return linear_to_srgb(picture)
     return torch.cat([linear_to_srgb(unpremultiply(picture[:3], picture[3:])), picture[3:]])
+
+
+def decoded(path: Path, alpha: bool) -> Tensor:
+    """One picture as FFmpeg reads it: ``[3, H, W]``, or ``[4, H, W]`` with its alpha."""
+    import av
+    from av.error import FFmpegError
+
+    try:
+        # In an absolute path no colon ends a protocol's name; without patterns no percent sign stands for a number.
+        with av.open(str(path.absolute()), options={"pattern_type": "none"}) as container:
+            frame = next(container.decode(video=0))
+            return rgba(frame, path) if alpha else rgb(frame, path)
+    except (FFmpegError, OSError, StopIteration, IndexError) as error:
+        raise MediaError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether ``path`` is a pattern for pictures (see `sequence_of`) and no file or folder."""
+    return WILD.search(path.name) is not None and not path.exists()
+
+
+def sequence_of(source: Path) -> Sequence:
+    """The sequence that a folder holds, or a pattern names, or the sequence of a single picture.
+
+    A pattern is ``folder/beauty.%04d.exr`` or ``folder/beauty.####.exr``, which is any number, or ``folder/beauty.*``,
+    which is any text.
+
+    Raises:
+        MediaError: If there is no picture, or more than one sequence.
+    """
+    if source.is_file():
+        return Sequence((named(source),), False)
+    folder, wanted = (source.parent, source.name) if is_pattern(source) else (source, "*")
+    every = pictures_in(folder) if folder.is_dir() else []
+    if not every:
+        raise MediaError(f"there are no pictures in {folder} (looked for {', '.join(sorted(PICTURES))})")
+    found = sequences(filter(None, (matched(wanted, file) for file in every)))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        there = listed(sequences(map(named, every)))
+        raise MediaError(f"no picture in {folder} is called {wanted}; there are {there}")
+    raise MediaError(f"{source} holds several sequences: {listed(found)}. Choose one, as in {folder / found[0].name}")
+
+
+def sequences(pictures: Iterable[Named]) -> list[Sequence]:
+    """The sequences that ``pictures`` form, and each single picture as one; only single pictures are one together.
+
+    Mattes of ours are left out: 16-bit grey PNGs that differ only in their suffix from the pictures of a sequence. So a
+    folder can take the mattes of its own pictures, job by job.
+
+    Raises:
+        MediaError: If there are only single pictures, and two differ only in their suffix.
+    """
+    groups: dict[tuple[str, str, bool, str], list[Named]] = {}
+    for picture in pictures:
+        file, head, digits, tail = picture
+        groups.setdefault((head, tail, digits == "", file.suffix.lower()), []).append(picture)
+    for key, group in list(groups.items()):
+        others = [each for name, each in groups.items() if name[:3] == key[:3] and name[3] != key[3]]
+        if key[3] == ".png" and any(covers(each, group) for each in others) and all(is_matte(p.file) for p in group):
+            where = group[0].file.with_name(Sequence(tuple(group), not key[2]).name)
+            say_once(f"{where} is 16-bit grey, so it is taken for mattes and not read")
+            del groups[key]
+    single = sorted((each[0] for each in groups.values() if len(each) == 1), key=lambda picture: natural(picture.file))
+    several = [sorted(each, key=lambda picture: picture.number) for each in groups.values() if len(each) > 1]
+    same = [pair for group in several for pair in pairwise(group) if pair[0].number == pair[1].number]
+    if not several:
+        same = [pair for pair in pairwise(sorted(single, key=lambda p: p.file.stem)) if pair[0][1:] == pair[1][1:]]
+    if same:
+        one, other = (picture.file for picture in same[0])
+        raise MediaError(f"{one} and {other.name} differ only in their suffix, or in zeros; keep one of them")
+    if single and not several:
+        return [Sequence(tuple(single), False)]
+    return [Sequence(tuple(each), True) for each in several] + [Sequence((each,), False) for each in single]
+
+
+def covers(pictures: list[Named], others: list[Named]) -> bool:
+    """Whether every number of ``others`` lies between the first and the last number of ``pictures``."""
+    there, asked = ([each.number for each in group] for group in (pictures, others))
+    return min(there) <= min(asked) and max(asked) <= max(there)
+
+
+def is_matte(path: Path) -> bool:
+    """Whether a PNG is grey and has 16 bits, like our mattes."""
+    with path.open("rb") as file:
+        opening = file.read(26)
+    return (opening[:8], opening[24:26]) == GREY_16
+
+
+def named(file: Path) -> Named:
+    """The parts of a picture's name, around the last number in it."""
+    found = re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", file.stem, re.DOTALL)
+    return Named(file, *found.groups()) if found else Named(file, file.stem, "", "")
+
+
+def matched(pattern: str, file: Path) -> Named | None:
+    """The parts of a picture's name, around the number that ``pattern`` gives; None if it does not match."""
+    words = WILD.split(pattern)
+    number = max((place for place, word in enumerate(words) if word[:1] in ("%", "#") and place % 2), default=None)
+    wild = ["(.*)" if word == "*" else r"([0-9]+)" for word in words]
+    spelt = "".join(wild[place] if place % 2 else re.escape(word) for place, word in enumerate(words))
+    found = re.fullmatch(spelt, file.name, re.DOTALL)
+    if found is None or number is None:
+        return found and named(file)
+    start, end = found.span(number // 2 + 1)
+    return Named(file, file.stem[:start], file.name[start:end], file.stem[end:])
+
+
+@cache
+def say_once(text: str) -> None:
+    """Log ``text``, once in this process: one run opens its source several times."""
+    log.info(text)
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -152,4 +380,5 @@ def pictures_in(folder: Path) -> list[Path]:
 
 def natural(path: Path) -> list[tuple[bool, int, str]]:
     """A sort key under which ``shot.2.png`` comes before ``shot.10.png``."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", path.name)]
+    parts = re.split(r"(\d+)", path.name)
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

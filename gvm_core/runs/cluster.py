@@ -19,13 +19,12 @@ import torch
 
 from ..errors import GVMError, InputError, NoSuchFrameError, optional
 from ..host.torch_host import TorchHost, fastest_device, suitable_dtype
-from ..media import open_frames
 from ..models.weights import load_model
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
-from .matte import Advance, do_nothing, fill
+from .matte import Advance, do_nothing, fill, shot_key
 from .parts import FRAMES, Parts
-from .resume import begin, parts_folder, run_key
+from .resume import begin, parts_folder
 from .shot import Shot
 from .write import finish
 
@@ -103,7 +102,7 @@ class Worker:
 
     def key(self) -> str:
         """The key of the run, as this worker computes it."""
-        return run_key(self.shot, self.pipeline)
+        return shot_key(self.shot, self.pipeline)
 
     def fill(self, key: str, first: int, last: int | None) -> None:
         """Finish the missing frames from ``first`` to ``last``."""
@@ -216,7 +215,7 @@ def common_key(ray: Any, crew: list[Any]) -> str:
 def hand_out(ray: Any, crew: list[Any], shot: Shot, parts: Parts, advance: Advance) -> None:
     """Let the workers finish all missing pieces. A worker that has finished a piece gets the next one."""
     key = parts.folder.name.rpartition("-")[2]
-    with open_frames(shot.source, shot.first, shot.last) as reader:
+    with shot.open(shot.first, shot.last) as reader:
         total = reader.count
     waiting = pieces(parts, total, len(crew))
     at_work: dict[Any, Any] = {}

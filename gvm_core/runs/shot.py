@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from ..errors import InputError, MediaError
 from ..media import MEDIA_SUFFIXES, FrameReader, open_frames
-from ..media.sequence import PICTURES
+from ..media.sequence import PICTURES, Gaps, SequenceReader, is_pattern, sequence_of
 from ..media.video import CODECS, Codec
 
 Frames = tuple[int, int | None]
@@ -20,14 +21,17 @@ class Shot:
     """What to matte, and what to write.
 
     Attributes:
-        source: A video, a picture, or a folder of numbered pictures.
+        source: A video, a picture, a folder that holds one sequence of pictures, or a pattern for one.
         matte: ``.mp4``, ``.mov``, ``.mkv`` or, for 16-bit PNGs, a folder; for a single frame also ``.png``.
         preview: The subject over a checkerboard: ``.mp4`` or ``.mov``, for a single frame also ``.png``; None for none.
         first: Index of the first frame.
         last: Index of the last frame, included; None for all frames.
+        fps: Frames per second of a sequence; None for 24.
+        gaps: What missing numbers of a sequence become; see `open_frames`.
+        layer: Name of the layer of EXR pictures.
 
     Raises:
-        MediaError: If a suffix is not supported, or the range is not valid.
+        MediaError: If a suffix is not supported, the range is not valid, or mattes would replace their own pictures.
     """
 
     source: Path
@@ -35,6 +39,9 @@ class Shot:
     preview: Path | None = None
     first: int = 0
     last: int | None = None
+    fps: Fraction | None = None
+    gaps: Gaps = "hold"
+    layer: str | None = None
 
     def __post_init__(self) -> None:
         if self.first < 0 or (self.last is not None and self.last < self.first):
@@ -51,10 +58,12 @@ class Shot:
             self.check_single(self.preview)
         elif self.preview is not None and self.preview.suffix.lower() not in (".mp4", ".mov"):
             raise MediaError(f"a preview must be .mp4 or .mov, or .png for a single picture, not {self.preview.name!r}")
+        if self.in_place and sequence_of(self.source).files[0].suffix.lower() == ".png":
+            raise MediaError(f"the mattes would replace the pictures in {self.matte}; choose another folder")
 
     def check_single(self, path: Path) -> None:
         """Raise `MediaError` if there are several frames for the single picture ``path``."""
-        picture = self.source.suffix.lower() in PICTURES and not self.source.is_dir()
+        picture = self.source.suffix.lower() in PICTURES and not self.source.is_dir() and not is_pattern(self.source)
         if not picture and self.first != self.last:
             raise MediaError(f"{path.name} holds a single picture; for more frames use a folder name or a video")
 
@@ -68,6 +77,16 @@ class Shot:
     def whole(self) -> bool:
         """Whether the shot takes all frames of its source."""
         return self.first == 0 and self.last is None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the matte's pictures go into the folder of the source's pictures."""
+        folder = self.source.parent if is_pattern(self.source) else self.source
+        return self.matte.is_dir() and folder.is_dir() and self.matte.samefile(folder)
+
+    def open(self, first: int, last: int | None) -> FrameReader:
+        """A reader for frames ``first`` to ``last`` of the source; see `open_frames`."""
+        return open_frames(self.source, first, last, fps=self.fps, gaps=self.gaps, layer=self.layer)
 
 
 def with_handles(wanted: Frames, handles: int, there: Frames = (0, None)) -> Frames:
@@ -106,7 +125,7 @@ def is_picture(path: Path) -> bool:
 
 def refuse_taken(shot: Shot) -> None:
     """Raise `MediaError` if an output exists already."""
-    with open_frames(shot.source, shot.first, shot.last) as reader:
+    with shot.open(shot.first, shot.last) as reader:
         for path in shot.outputs.values():
             refuse_to_overwrite(path, shot, reader)
 
@@ -114,7 +133,8 @@ def refuse_taken(shot: Shot) -> None:
 def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:
     """Raise `MediaError` if the output ``path`` exists already.
 
-    If ``shot`` is only a range of frames, a folder may hold pictures of other frames, as on a render farm.
+    If ``shot`` is only a range of frames, a folder may hold pictures of other frames, as on a render farm. The folder
+    of the source's pictures may hold anything else, too.
     """
     advice = "choose another name, or allow overwriting (--overwrite)"
     if codec_of(path) is not None or is_picture(path):
@@ -122,7 +142,7 @@ def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:
             raise MediaError(f"{path} exists already; {advice}")
     elif path.exists() and not path.is_dir():
         raise MediaError(f"{path} is a file; a sequence needs a folder")
-    elif path.is_dir() and shot.whole and any(path.iterdir()):
+    elif path.is_dir() and shot.whole and not shot.in_place and any(path.iterdir()):
         raise MediaError(f"{path} is not empty; {advice}")
     elif path.is_dir():
         for index in taken_indices(path, shot, reader):
@@ -132,8 +152,8 @@ def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:
 
 def taken_indices(folder: Path, shot: Shot, reader: FrameReader) -> Iterable[int]:
     """The frames of ``shot`` whose pictures may be in ``folder``. A video may have more frames than its header says."""
-    if shot.source.is_dir():
-        return range(shot.first, shot.first + (reader.count or 0))
+    if isinstance(reader, SequenceReader):
+        return range(reader.first, reader.first + reader.count)
     numbers = (file.stem.rpartition(".")[2] for file in folder.glob("*.png"))
     highest = max((int(number) for number in numbers if number.isdecimal()), default=-1)
     return range(shot.first, (highest if shot.last is None else min(highest, shot.last)) + 1)
