@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import MediaError
 from .sequence import LINEAR, PICTURES, Gaps, SequenceReader, is_pattern
 from .video import VideoReader
+from .webp import WebPReader, durations_of
 
 MEDIA_SUFFIXES = {".avi", ".webm", ".gif", ".m4v", ".mxf", ".wmv", ".ts", *PICTURES}
 """Suffixes of files. A name with another suffix may be a folder, because folder names may contain dots."""
@@ -53,4 +54,6 @@ def open_frames(
         raise MediaError(f"there is no file or folder {path}")
     if fps is not None or layer is not None:
         raise MediaError(f"{path} has its own times and no layers: --fps is for folders of pictures, --layer for EXR")
+    if path.suffix.lower() == ".webp" and (durations := durations_of(path)):
+        return WebPReader(path, durations, first, last, alpha=alpha)
     return VideoReader(path, first, last, alpha=alpha, strict=strict)

@@ -5,6 +5,7 @@ import re
 import struct
 import sys
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -18,9 +19,9 @@ from support import moving_clip, own_size, read_levels, write_picture, write_vid
 from gvm_core import MattingPipeline, TorchHost, WindowPlan
 from gvm_core.cli import main
 from gvm_core.cli.matte import frame_rate
-from gvm_core.errors import MediaError
+from gvm_core.errors import MediaError, MissingPackageError, NoSuchFrameError
 from gvm_core.media import exr, open_frames
-from gvm_core.media.sequence import png16, read_picture, sequence_of
+from gvm_core.media.sequence import png16, read_picture
 from gvm_core.post.color import linear_to_srgb
 from gvm_core.runs.matte import matte_shot, shot_key
 from gvm_core.runs.parts import FRAMES
@@ -607,6 +608,69 @@ def test_a_damaged_exr_is_refused_in_a_sentence(tmp_path_factory, data):
     assert str(path) in told
 
 
-def test_a_folder_is_still_one_sequence_for_who_asks_which_files_it_has(tmp_path):
-    folder = empty(tmp_path / "f", "a.10.png", "a.9.png")
-    assert [file.name for file in sequence_of(folder).files] == ["a.9.png", "a.10.png"]
+# ---- animated WebP -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pillow():
+    return pytest.importorskip("PIL.Image", reason="animated WebP is NOT tested: Pillow is not installed")
+
+
+def animated(pillow, path, durations, mode="RGB"):
+    """An animated WebP without loss, and its frames ``[T, C, H, W]``."""
+    random = np.random.default_rng(0)
+    levels = random.integers(1, 256, (len(durations), 12, 20, len(mode))).astype(np.uint8)  # no colour without alpha
+    first, *others = (pillow.fromarray(each, mode) for each in levels)
+    first.save(path, save_all=True, append_images=others, duration=durations, lossless=True, exact=True)
+    return torch.from_numpy(levels.astype(np.float32) / 255).movedim(-1, 1)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_animated_webp_gives_every_frame_at_its_time(tmp_path, pillow, mode):
+    wanted = animated(pillow, tmp_path / "a.webp", [40, 80, 40, 120], mode)
+    with open_frames(tmp_path / "a.webp", alpha=mode == "RGBA") as reader:
+        assert torch.equal(torch.stack(list(reader)), wanted) and reader.count == 4
+        assert [time * reader.time_base for time in reader.times] == [Fraction(t, 1000) for t in (0, 40, 120, 160)]
+        assert reader.rate == Fraction(100, 7)
+    with open_frames(tmp_path / "a.webp", 1, 2) as reader:
+        assert torch.equal(torch.stack(list(reader)), wanted[1:3, :3])
+        assert reader.count == 2 and len(reader.times) == 3 and reader.names(1) == "a_matte.000001"
+    with pytest.raises(NoSuchFrameError, match="has 4 frames; there is no frame 4"):
+        open_frames(tmp_path / "a.webp", 4)
+
+
+def test_the_matte_of_an_animated_webp_has_its_frames_and_times(tmp_path, pillow, pipeline):
+    animated(pillow, tmp_path / "a.webp", [40, 40, 100, 40])
+    assert matte_shot(Shot(tmp_path / "a.webp", tmp_path / "m.mov"), pipeline) == 4
+    with av.open(str(tmp_path / "m.mov")) as container:
+        times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+    assert times == [Fraction(time, 1000) for time in (0, 40, 80, 180)]
+    assert matte_shot(Shot(tmp_path / "a.webp", tmp_path / "out", first=1), pipeline) == 3
+
+
+def test_a_webp_that_cannot_be_read_says_why(tmp_path, pillow, monkeypatch):
+    animated(pillow, tmp_path / "a.webp", [0, 40])
+    with open_frames(tmp_path / "a.webp", alpha=True) as reader, pytest.raises(MediaError, match="no alpha channel"):
+        list(reader)
+    assert open_frames(tmp_path / "a.webp").rate == Fraction(2000, 140)
+    content = (tmp_path / "a.webp").read_bytes()
+    (tmp_path / "cut.webp").write_bytes(content[: len(content) * 3 // 4])
+    with open_frames(tmp_path / "cut.webp") as reader, pytest.raises(MediaError, match=r"cut\.webp is damaged"):
+        list(reader)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(MissingPackageError, match="pip install pillow"):
+        open_frames(tmp_path / "a.webp")
+
+
+def test_still_webp_and_animated_gif_are_read_as_before(tmp_path, pillow):
+    frames = [pillow.new("RGB", (20, 12), (40 * number, 0, 200)) for number in range(4)]
+    frames[1].save(tmp_path / "still.webp", lossless=True)
+    for suffix in ("png", "gif"):
+        frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=100)
+    with open_frames(tmp_path / "still.webp") as reader:
+        (still,) = reader
+    assert torch.allclose(still[:, 0, 0] * 255, torch.tensor([40.0, 0, 200]))
+    for suffix in ("png", "gif"):
+        with open_frames(tmp_path / f"a.{suffix}") as reader:
+            assert [round(float(frame[0, 0, 0]) * 255) for frame in reader] == [0, 40, 80, 120]
+            assert [b - a for a, b in pairwise(t * reader.time_base for t in reader.times)] == [Fraction(1, 10)] * 3
