@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+LONGEST_NAME = 255
+"""Bytes that the name of a file may have on the usual disks."""
+
+
+def short_name(name: str, room: int = LONGEST_NAME) -> str:
+    """``name``, or if it has more than ``room`` bytes, its begin and a digest of all of it.
+
+    Example:
+        >>> short_name("shot.mov"), short_name("素材" * 50, 30)
+        ('shot.mov', '素材素材素材素~5ee54aa7')
+    """
+    content = os.fsencode(name)
+    if len(content) <= room:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return f"{content[: room - 9].decode(errors='ignore')}~{digest}"
 
 
 @contextmanager
@@ -24,7 +43,8 @@ def atomic(path: Path) -> Iterator[Path]:
         ('whole', ['one.txt'])
     """
     path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    ending = f".part{path.suffix}"
+    part = path.with_name(short_name(f".{path.stem}", LONGEST_NAME - len(os.fsencode(ending))) + ending)
     try:
         yield part
         part.replace(path)

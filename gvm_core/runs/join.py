@@ -1,63 +1,81 @@
-"""Joins parts into one video by copying packets, and adds the source's audio. Only unsupported audio is decoded."""
+"""Joins parts into one video by copying packets, and adds the source's sound. Only unsupported sound is decoded."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ..errors import MediaError
-from ..media.video import usual_layout
+from ..media.container import open_container
 from .parts import Part
+from .sound import EDITED, Packets, Track, add_sound, cause, plan_sound
 
-EVERYWHERE = {"aac", "alac", "mp3", "ac3", "eac3"}
-COPIED = {".mp4": EVERYWHERE | {"opus", "flac"}, ".mov": EVERYWHERE}
-"""Audio codecs that players and editors support in these containers; .mov also takes any PCM, .mkv any codec."""
-CONVERTED = {".mp4": "aac", ".mov": "pcm_s16le"}
-"""Codecs to which other audio is converted."""
-
-Packets = Iterator[tuple[Fraction, Any]]
+log = logging.getLogger(__name__)
 
 
 def join_videos(parts: Sequence[Part], name: str, path: Path, source: Path | None, *, whole: bool) -> None:
-    """Write the files called ``name`` in ``parts`` as one video, each frame at its time.
+    """Write the files called ``name`` in ``parts`` as one video. Its first frame is at time 0, and so is its sound.
+
+    If the sound cannot be written, the video has none, and the log says why.
 
     Args:
         parts: In order, without gaps, at least one.
         name: Name of the file in each part's folder.
         path: The video to write; its suffix chooses the container.
-        source: The file whose audio streams are added; None for no audio.
-        whole: Keep the source's own start and all of its audio. Otherwise the first frame is at 0, and the audio is
-            cut to the time of the frames.
+        source: The file whose audio tracks are added, as `plan_sound` decides; None for no audio.
+        whole: Keep all audio after the first frame. Otherwise it is cut to the time of the frames.
+
+    Raises:
+        MediaError: If a part is damaged, or the video cannot be written.
     """
-    import av
+    try:
+        write_video(parts, name, path, source, plan_sound(source, path) if source else (), whole=whole)
+    except Exception as error:  # whatever is wrong with sound must not cost the matte
+        if source is None:
+            raise
+        write_video(parts, name, path)
+        log.warning("%s has no sound, because the sound of %s cannot be written: %s", path.name, source, cause(error))
+
+
+def write_video(
+    parts: Sequence[Part],
+    name: str,
+    path: Path,
+    source: Path | None = None,
+    tracks: Sequence[Track] = (),
+    *,
+    whole: bool = True,
+    silent: bool = False,
+) -> None:
+    """`join_videos` with these ``tracks`` of ``source``. If ``silent``, they stay empty: only their headers are written."""
     from av.error import FFmpegError
 
     times, time_base = parts[0].times
-    options = {"movie_timescale": str(time_base.denominator)} if path.suffix.lower() in (".mov", ".mp4") else {}
-    begin = Fraction(0) if whole else times[0] * time_base
+    options = {"movie_timescale": str(time_base.denominator)} if path.suffix.lower() in EDITED else {}
     try:
         with ExitStack() as stack:
-            container = stack.enter_context(av.open(str(path), "w", options=options))
-            with av.open(str(parts[0].folder / name)) as opening:
+            container = stack.enter_context(open_container(path, "w", options))
+            with open_container(parts[0].folder / name) as opening:
                 template: Any = opening.streams.video[0]
-                stream: Any = container.add_stream_from_template(template)
+                # not opaque, older PyAV would open an encoder and write its parameters
+                stream: Any = container.add_stream_from_template(template, opaque=True)
                 step = max(round(1 / (template.average_rate * time_base)), 1) if template.average_rate else 1
-            stream.time_base = time_base
-            flows = [video_packets(parts, name, stream, begin, step)]
+            with suppress(RuntimeError):  # older PyAV counts in 1/90000 s
+                stream.time_base = time_base
+            flows = [video_packets(parts, name, stream, times[0], step)]
             if source is not None:
-                sound = stack.enter_context(av.open(str(source)))
-                outputs = {each.index: audio_output(container, each, path) for each in sound.streams.audio}
-                copied = {each.index for each in sound.streams.audio if fits(each, path)}
-                span = None if whole else (begin, last_moment(parts[-1], step))
-                flows += [audio_packets(sound, outputs, copied, span)] if outputs else []
+                span = (times[0] * time_base, None if whole else last_moment(parts[-1], step))
+                sound = add_sound(stack, container, source, tracks, span)
+                flows += [] if silent else [lasting(flow, source) for flow in sound]
             for _, packet in heapq.merge(*flows, key=lambda timed: timed[0]):
                 container.mux(packet)
-    except (FFmpegError, OSError) as error:
-        raise MediaError(f"{path} cannot be written: {error}") from error
+    except (FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path} cannot be written: {cause(error)}") from error
 
 
 def last_moment(part: Part, step: int) -> Fraction:
@@ -66,15 +84,20 @@ def last_moment(part: Part, step: int) -> Fraction:
     return (times[-1] + step) * time_base
 
 
-def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction, step: int) -> Packets:
-    """The packets of all parts: one per frame, in order, because none of our encoders reorders frames."""
-    import av
+def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: int, step: int) -> Packets:
+    """The packets of all parts: one per frame, in order, because none of our encoders reorders frames.
 
+    Args:
+        parts: The parts.
+        name: Name of the file in each part's folder.
+        stream: The stream to write to.
+        begin: The time that becomes 0, in the parts' time base.
+        step: How long the last frame is shown, in the same unit.
+    """
     held = None
     for part in parts:
         times, time_base = part.times
-        shift = round(begin / time_base)
-        with av.open(str(part.folder / name)) as container:
+        with open_container(part.folder / name) as container:
             packets = [packet for packet in container.demux(video=0) if packet.size]
         if len(packets) != len(times):
             raise MediaError(
@@ -82,7 +105,7 @@ def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction
             )
         for packet, time in zip(packets, times, strict=True):
             packet.stream, packet.time_base = stream, time_base
-            packet.pts = packet.dts = time - shift
+            packet.pts = packet.dts = time - begin
             if held is not None:
                 held.duration = packet.pts - held.pts
                 yield held.pts * time_base, held
@@ -92,50 +115,13 @@ def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: Fraction
         yield held.pts * held.time_base, held
 
 
-def fits(stream: Any, path: Path) -> bool:
-    """Whether the container at ``path`` takes ``stream``'s audio unchanged."""
-    suffix, name = path.suffix.lower(), stream.codec_context.codec.canonical_name
-    return suffix not in COPIED or name in COPIED[suffix] or (suffix == ".mov" and name.startswith("pcm_"))
+def lasting(sound: Packets, source: Path) -> Packets:
+    """The packets of ``sound``, as far as they can be read."""
+    from av.error import FFmpegError
 
-
-def audio_output(container: Any, stream: Any, path: Path) -> Any:
-    """Add an output for ``stream``'s audio: unchanged if the container takes it, else converted."""
-    if fits(stream, path):
-        return container.add_stream_from_template(stream)
-    codec = stream.codec_context
-    layout = usual_layout(codec.channels) if any(c.name == "NONE" for c in codec.layout.channels) else codec.layout.name
-    return container.add_stream(CONVERTED[path.suffix.lower()], rate=codec.sample_rate, layout=layout)
-
-
-def audio_packets(
-    sound: Any, outputs: dict[int, Any], copied: set[int], span: tuple[Fraction, Fraction] | None
-) -> Packets:
-    """The source's audio within ``span``, moved to begin at 0; without a span all audio, not moved.
-
-    Args:
-        sound: The opened source.
-        outputs: The output stream for each of the source's audio streams, by index.
-        copied: Indices of the streams whose packets are copied; the others are encoded again.
-        span: Start and end in seconds; the end is excluded.
-    """
-    shift = Fraction(0) if span is None else span[0]
-    for packet in sound.demux(*(sound.streams[index] for index in outputs)):
-        output = outputs[packet.stream.index]
-        if packet.dts is None or packet.pts is None:
-            continue
-        if span is not None and not span[0] <= packet.pts * packet.time_base < span[1]:
-            continue
-        if packet.stream.index in copied:
-            moved = round(shift / packet.time_base)
-            packet.stream = output
-            packet.pts, packet.dts = packet.pts - moved, packet.dts - moved
-            yield packet.dts * packet.time_base, packet
-            continue
-        for frame in packet.decode():
-            frame.pts -= round(shift / frame.time_base)
-            for encoded in output.encode(frame):
-                yield encoded.dts * encoded.time_base, encoded
-    for index, output in outputs.items():
-        if index not in copied:
-            for encoded in output.encode(None):
-                yield encoded.dts * encoded.time_base, encoded
+    at = Fraction(0)
+    try:
+        for at, packet in sound:
+            yield at, packet
+    except FFmpegError as error:
+        log.warning("%s is damaged: its sound ends after %.1f seconds: %s", source, float(at), cause(error))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from ..atomic import LONGEST_NAME, short_name
 from ..errors import InputError, MediaError
 from ..media import MEDIA_SUFFIXES, FrameReader, open_frames
 from ..media.sequence import PICTURES, Gaps, SequenceReader, is_pattern, sequence_of
@@ -31,7 +34,8 @@ class Shot:
         layer: Name of the layer of EXR pictures.
 
     Raises:
-        MediaError: If a suffix is not supported, the range is not valid, or mattes would replace their own pictures.
+        MediaError: If a suffix is not supported, the range is not valid, a name is too long for its disk, a file has
+            two roles, or mattes would replace their own pictures.
     """
 
     source: Path
@@ -46,6 +50,7 @@ class Shot:
     def __post_init__(self) -> None:
         if self.first < 0 or (self.last is not None and self.last < self.first):
             raise MediaError(f"frames {self.first} to {self.last} are not a range: it needs 0 <= first <= last")
+        refuse_names(self)
         suffix = self.matte.suffix.lower()
         if is_picture(self.matte):
             self.check_single(self.matte)
@@ -123,6 +128,35 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() == ".png" and not path.is_dir()
 
 
+def picture_names(reader: FrameReader) -> Callable[[int], str]:
+    """The name of the picture of frame ``i``, without ``.png``: the reader's, shorter where no disk would take it."""
+
+    def name(index: int) -> str:
+        base, dot, number = reader.names(index).rpartition(".")
+        return short_name(base, LONGEST_NAME - len(os.fsencode(f"{dot}{number}.png"))) + dot + number
+
+    return name
+
+
+def refuse_names(shot: Shot) -> None:
+    """Raise `MediaError` if the name of an output is too long for its disk, or one file has two roles."""
+    roles = {"input": shot.source, "matte": shot.matte} | ({} if shot.preview is None else {"preview": shot.preview})
+    taken: dict[str, str] = {}
+    for role, path in roles.items():
+        try:
+            path.stat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise MediaError(
+                    f"the name of the {role} is too long for its disk, which usually takes {LONGEST_NAME} bytes and in "
+                    f"Chinese or Japanese a third as many characters; use a shorter one: {path.name}"
+                ) from error
+        place = os.path.normcase(os.path.realpath(path))
+        if (other := taken.get(place)) and not path.is_dir():  # a folder may hold both; see `Shot.in_place`
+            raise MediaError(f"{path} cannot be both the {other} and the {role}; choose another name for the {role}")
+        taken[place] = role
+
+
 def refuse_taken(shot: Shot) -> None:
     """Raise `MediaError` if an output exists already."""
     with shot.open(shot.first, shot.last) as reader:
@@ -146,7 +180,7 @@ def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:
         raise MediaError(f"{path} is not empty; {advice}")
     elif path.is_dir():
         for index in taken_indices(path, shot, reader):
-            if (taken := path / f"{reader.names(index)}.png").exists():
+            if (taken := path / f"{picture_names(reader)(index)}.png").exists():
                 raise MediaError(f"{taken} exists already; {advice}")
 
 

@@ -18,8 +18,10 @@ from ..media.video import VideoWriter
 from ..post.composite import checker, over
 from .join import join_videos
 from .parts import Parts
-from .resume import JOINING
-from .shot import Shot, codec_of, is_picture
+from .shot import Shot, codec_of, is_picture, picture_names
+
+JOINING = "joining"
+"""File in a run's folder while its parts are joined. It holds the name of the matte."""
 
 
 class PartWriter:
@@ -60,7 +62,7 @@ class PartWriter:
         for name, path in self.shot.outputs.items():
             codec, place = codec_of(path), self.staged / name
             writer = (
-                SequenceWriter(place, self.reader.names, self.start)
+                SequenceWriter(place, picture_names(self.reader), self.start)
                 if codec is None
                 else VideoWriter(place, codec, self.reader.rate, self.reader.pixel_aspect)
             )
@@ -97,7 +99,7 @@ def finish(shot: Shot, parts: Parts) -> int:
     if count > 1 and (single := next(filter(is_picture, shot.outputs.values()), None)):
         parts.clear()
         raise MediaError(f"{single.name} holds one picture, but {shot.source} has {count} frames; use a folder name")
-    (parts.folder / JOINING).touch()
+    (parts.folder / JOINING).write_text(shot.matte.name, encoding="utf-8", errors="surrogateescape")
     for name, path in shot.outputs.items():
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         folders = [part.folder / name for part in finished]
