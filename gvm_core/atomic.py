@@ -17,7 +17,7 @@ def short_name(name: str, room: int = LONGEST_NAME) -> str:
 
     Example:
         >>> short_name("shot.mov"), short_name("素材" * 50, 30)
-        ('shot.mov', '素材素材素材素~5ee54aa7')
+        ('shot.mov', '素材素材素材素~06c247f7')
     """
     content = os.fsencode(name)
     if len(content) <= room:

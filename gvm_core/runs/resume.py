@@ -11,18 +11,21 @@ from pathlib import Path
 
 import torch
 
+from ..atomic import LONGEST_NAME, short_name
 from ..errors import MediaError
-from ..lock import lock_file, locked
+from ..lock import SUFFIX, lock_file, locked
 from ..media.sequence import pictures_in
 from ..pipeline import MattingPipeline
 from ..version import __version__
 from .parts import Parts, make_room
+from .plan import prepare_folders, rehearse
 from .shot import Shot, codec_of, refuse_taken
+from .write import JOINING
 
 log = logging.getLogger(__name__)
 
 PARTS_FOLDER = ".gvm-parts"
-JOINING = "joining"
+KEY_LENGTH = 16
 PATIENCE = 2.0
 """Seconds that a run waits for its lock. Another process may hold the lock for a moment, to delete or rename runs."""
 
@@ -45,7 +48,7 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
         (pipeline.model.fingerprint, dtypes, pipeline.model.compiled),
         (versions, device, torch.get_num_threads() if device == "cpu" else card_name(pipeline.host.device)),
     ]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:KEY_LENGTH]
 
 
 def card_name(device: torch.device) -> str | None:
@@ -71,11 +74,14 @@ def input_facts(source: Path) -> list[tuple[str, int, int]]:
 def begin(shot: Shot, key: str, *, overwrite: bool = False) -> Iterator[Parts]:
     """Lock the run for this process. Yield its parts, with those that earlier runs of the same `run_key` finished.
 
+    Everything that the run will need is tried before: its folders, its encoders and containers, its sound, its room.
     If the block fails or is stopped, finished parts stay. If no part is finished, the folder is deleted.
 
     Raises:
-        MediaError: If another process is matting the run, or an output exists (see `refuse_taken`).
+        MediaError: If another process is matting the run, an output exists (see `refuse_taken`), or something that
+            the run will need cannot be done (see `prepare_folders` and `rehearse`).
     """
+    prepare_folders(shot)
     parts = Parts(parts_folder(shot, key), shot.first, shot.last)
     with tidied(parts.folder.parent), locked(parts.folder, PATIENCE) as mine:
         if not mine:
@@ -94,6 +100,7 @@ def begin(shot: Shot, key: str, *, overwrite: bool = False) -> Iterator[Parts]:
             )
         make_room(parts.folder.parent)
         try:
+            rehearse(shot, parts)
             yield parts
         except BaseException:
             if parts.finished():
@@ -115,7 +122,7 @@ def tidied(folder: Path) -> Iterator[None]:
 
 def begun_otherwise(shot: Shot, mine: Path) -> bool:
     """Whether there is a run of the same matte with another key, even if another process is matting it."""
-    others = mine.parent.glob(f"{escape(shot.matte.name)}-*")
+    others = mine.parent.glob(runs_of(shot))
     return any(other.is_dir() and other != mine and len(other.name) == len(mine.name) for other in others)
 
 
@@ -131,7 +138,8 @@ def adopt(shot: Shot, pipeline: MattingPipeline) -> Path:
             if not free or not other.is_dir():
                 continue
             if (other / JOINING).exists():
-                return shot.matte.with_name(other.name.removesuffix(f"-{key}"))
+                name = (other / JOINING).read_text(encoding="utf-8", errors="surrogateescape")
+                return shot.matte.with_name(name or other.name.removesuffix(f"-{key}"))
             if not mine.exists():
                 other.rename(mine)
     return shot.matte
@@ -139,9 +147,19 @@ def adopt(shot: Shot, pipeline: MattingPipeline) -> Path:
 
 def parts_folder(shot: Shot, key: str) -> Path:
     """The folder for the finished parts of ``shot``, in the run with this ``key``."""
-    return shot.matte.absolute().parent / PARTS_FOLDER / f"{shot.matte.name}-{key}"
+    return shot.matte.absolute().parent / PARTS_FOLDER / f"{run_name(shot)}-{key}"
+
+
+def run_name(shot: Shot) -> str:
+    """The matte's name, so short that its run's folder and the lock of that folder can be named after it."""
+    return short_name(shot.matte.name, LONGEST_NAME - len("-" + "0" * KEY_LENGTH + SUFFIX))
+
+
+def runs_of(shot: Shot) -> str:
+    """Pattern for the folders of all runs of the matte."""
+    return f"{escape(run_name(shot))}-*"
 
 
 def interrupted(shot: Shot) -> bool:
     """Whether a run was stopped while it joined its parts, so that incomplete outputs may exist."""
-    return any(parts_folder(shot, "*").parent.glob(f"{escape(shot.matte.name)}-*/{JOINING}"))
+    return any(parts_folder(shot, "*").parent.glob(f"{runs_of(shot)}/{JOINING}"))

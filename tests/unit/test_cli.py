@@ -68,7 +68,7 @@ def test_a_frame_range_gives_the_same_mattes_as_the_whole_run(tmp_path, tiny_fol
         (["{video}", "o.mp4", "--overlap", "8"], "smaller than the window"),
         (["{video}", "o.gif"], "is not a matte format"),
         (["{video}", "o.mp4", "--model", "nowhere"], "there is no model folder"),
-        (["{video}", "{video}"], "exists already"),
+        (["{video}", "{video}"], "cannot be both the input and the matte"),
         (["{video}", "o.mp4", "--lora", "nowhere.safetensors"], "there is no LoRA file"),
         (["{video}", "o.mp4", "--frames", "99-"], "there is no frame"),
         (["{video}", "o.mp4", "--frames", "5-2"], "not a range"),
