@@ -45,6 +45,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     held = "for missing numbers, hold the picture before (default), skip them, or refuse"
     command.add_argument("--gaps", choices=get_args(Gaps), default="hold", help=held)
     command.add_argument("--layer", metavar="NAME", help="the layer of EXR pictures, as in ViewLayer.Combined")
+    command.add_argument(
+        "--strict", action="store_true", help="stop at damage in the input; else the frame before is held"
+    )
     command.add_argument("--preview", type=Path, help="also write the subject over a checkerboard (.mp4, .mov, .png)")
     command.add_argument("--compile", action="store_true", help="compile the networks: takes minutes, then runs faster")
     command.add_argument("--ray", action="store_true", help="share the work among the workers of a Ray cluster")
@@ -86,7 +89,7 @@ def chosen_shot(options: argparse.Namespace) -> Shot:
     if options.workers is not None and not options.ray:
         raise InputError("--workers is the number of workers with --ray; add --ray, or leave --workers out")
     frames = with_handles(options.frames, options.handles)
-    read = {"fps": options.fps, "gaps": options.gaps, "layer": options.layer}
+    read = {"fps": options.fps, "gaps": options.gaps, "layer": options.layer, "strict": options.strict}
     return Shot(options.input, options.output, options.preview, *frames, **read)
 
 

@@ -55,5 +55,5 @@ def open_frames(
     if fps is not None or layer is not None:
         raise MediaError(f"{path} has its own times and no layers: --fps is for folders of pictures, --layer for EXR")
     if path.suffix.lower() == ".webp" and (durations := durations_of(path)):
-        return WebPReader(path, durations, first, last, alpha=alpha)
+        return WebPReader(path, durations, first, last, alpha=alpha, strict=strict)
     return VideoReader(path, first, last, alpha=alpha, strict=strict)

@@ -10,10 +10,12 @@ from typing import Any, Literal
 def open_container(file: Path | BytesIO, mode: Literal["r", "w"] = "r", options: dict[str, str] | None = None) -> Any:
     """Open ``file`` as `av.open` does, whatever its name and its tags contain.
 
-    A relative path such as ``take:1.mp4`` would be a protocol to FFmpeg, so it gets the absolute one. Tags that are not
-    UTF-8, as old cameras write them, are read with replacement characters.
+    A relative path such as ``take:1.mp4`` would be a protocol to FFmpeg, so it gets the absolute one. A percent sign in
+    the name of a picture stands for itself. Tags that are not UTF-8, as old cameras write them, are read with replacement
+    characters.
     """
     import av
 
     named = str(file.absolute()) if isinstance(file, Path) else file
-    return av.open(named, mode, options=options or {}, metadata_errors="replace")
+    ours = {"pattern_type": "none"} if mode == "r" else {}
+    return av.open(named, mode, options=ours | (options or {}), metadata_errors="replace")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MediaError
+from .container import open_container
 
 if TYPE_CHECKING:
     import av
@@ -58,8 +59,7 @@ class Decoder:
         self.waiting: list[int] = []  # times of packets whose frames have not come
         self.damage: Exception | None = None
         try:
-            # An absolute path has no colon that FFmpeg takes for a protocol. Old files have titles that are not UTF-8.
-            self.container: InputContainer = av.open(str(path.absolute()), metadata_errors="replace")
+            self.container: InputContainer = open_container(path)
         except (FFmpegError, OSError) as error:
             raise MediaError(f"{path} cannot be read as a video or picture: {error}") from error
         try:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError, MissingPackageError, optional
+from .container import open_container
 from .pixels import rgb, rgba
 
 MAGIC = b"\x76\x2f\x31\x01"
@@ -121,11 +122,9 @@ def by_openexr(openexr: Any, path: Path, layer: Layer, alpha: bool) -> Tensor:
 
 def by_ffmpeg(path: Path, layer: Layer, alpha: bool) -> Tensor:
     """`read_exr` with FFmpeg."""
-    import av
-
     if any(layer.display[:2]):
         raise OSError("its display window does not begin at 0, 0")  # FFmpeg would shift the pixels
-    with av.open(str(path.absolute())) as container:
+    with open_container(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.options = {"part": str(layer.part), "layer": layer.prefix}
         frame = next(container.decode(stream))

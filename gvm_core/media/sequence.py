@@ -28,6 +28,7 @@ from ..errors import MediaError, NoSuchFrameError
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
 from ..post.resize import SQUARE
+from .container import open_container
 from .exr import listed, read_exr
 from .pixels import frame_for, rgb, rgba
 
@@ -262,12 +263,10 @@ def read_picture(path: Path, *, alpha: bool = False, layer: str | None = None, s
 
 def decoded(path: Path, alpha: bool) -> Tensor:
     """One picture as FFmpeg reads it: ``[3, H, W]``, or ``[4, H, W]`` with its alpha."""
-    import av
     from av.error import FFmpegError
 
     try:
-        # In an absolute path no colon ends a protocol's name; without patterns no percent sign stands for a number.
-        with av.open(str(path.absolute()), options={"pattern_type": "none"}) as container:
+        with open_container(path) as container:
             frame = next(container.decode(video=0))
             return rgba(frame, path) if alpha else rgb(frame, path)
     except (FFmpegError, OSError, StopIteration, IndexError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import accumulate
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError, optional
 from .sequence import SequenceReader
+
+log = logging.getLogger(__name__)
 
 UNSAID = 100
 """Milliseconds of a frame whose duration is 0, as in browsers."""
@@ -27,22 +30,25 @@ class WebPReader(SequenceReader):
         first: Index of the first frame wanted.
         last: Index of the last frame wanted, included; ``None`` for all.
         alpha: Read ``[4, H, W]``: straight colour and the file's own alpha.
+        strict: Raise an error where the file is damaged. Otherwise the last good frame is held to the end.
 
     Raises:
         MissingPackageError: If Pillow is not installed.
     """
 
-    def __init__(self, path: Path, durations: list[int], first: int, last: int | None, *, alpha: bool) -> None:
+    def __init__(
+        self, path: Path, durations: list[int], first: int, last: int | None, *, alpha: bool, strict: bool
+    ) -> None:
         self.image = optional("PIL.Image", "pillow")
         if first >= len(durations):
             raise NoSuchFrameError(f"{path} has {len(durations)} frames; there is no frame {first}", len(durations))
-        self.path, self.first, self.alpha = path, first, alpha
+        self.path, self.first, self.alpha, self.strict = path, first, alpha, strict
         self.rate, self.time_base = Fraction(1000 * len(durations), sum(durations)), Fraction(1, 1000)
         self.times = [0, *accumulate(durations[:-1])][: None if last is None else last + 1]
         self.stems = [f"{path.stem}_matte.{index:06d}" for index in range(first, len(self.times))]
 
     def __iter__(self) -> Iterator[Tensor]:
-        index = self.first
+        index, good = self.first, None
         try:
             with self.image.open(self.path) as film:
                 if self.alpha and film.mode != "RGBA":
@@ -50,11 +56,14 @@ class WebPReader(SequenceReader):
                 for index in range(self.first, len(self.times)):
                     film.seek(index)
                     levels = np.array(film.convert("RGBA" if self.alpha else "RGB"), np.float32)  # [H, W, C]
-                    yield torch.from_numpy(levels).movedim(-1, 0).contiguous() / 255
+                    yield (good := torch.from_numpy(levels).movedim(-1, 0).contiguous() / 255)
         except MediaError:
             raise
         except (OSError, EOFError, SyntaxError, ValueError) as error:
-            raise MediaError(f"{self.path} is damaged at frame {index}: {error}") from error
+            if self.strict or good is None:
+                raise MediaError(f"{self.path} is damaged at frame {index}: {error}") from error
+            log.warning("%s is damaged from frame %d on; the frame before it is held", self.path, index)
+            yield from [good] * (len(self.times) - index)
 
 
 def durations_of(path: Path) -> list[int]:

@@ -22,9 +22,9 @@ from ..host.torch_host import TorchHost, fastest_device, suitable_dtype
 from ..models.weights import load_model
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
-from .matte import Advance, do_nothing, fill, shot_key
+from .matte import Advance, do_nothing, fill
 from .parts import FRAMES, Parts
-from .resume import begin, parts_folder
+from .resume import begin, parts_folder, run_key
 from .shot import Shot
 from .write import finish
 
@@ -102,7 +102,7 @@ class Worker:
 
     def key(self) -> str:
         """The key of the run, as this worker computes it."""
-        return shot_key(self.shot, self.pipeline)
+        return run_key(self.shot, self.pipeline)
 
     def fill(self, key: str, first: int, last: int | None) -> None:
         """Finish the missing frames from ``first`` to ``last``."""

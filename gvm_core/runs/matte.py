@@ -7,15 +7,11 @@ Several processes can share a run (`cluster`), because every process makes the s
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from typing import Protocol
 
 from ..errors import NoSuchFrameError
 from ..frames import Clip
-from ..media.exr import library
-from ..media.sequence import sequence_of
 from ..media.threads import in_background, prefetch
 from ..pipeline import MattingPipeline
 from ..windows import trim
@@ -54,23 +50,12 @@ def matte_shot(shot: Shot, pipeline: MattingPipeline, advance: Advance = do_noth
     Raises:
         MediaError: If a file cannot be read or written, an output exists, or another process is matting the shot.
     """
-    with begin(shot, shot_key(shot, pipeline), overwrite=overwrite) as parts:
+    with begin(shot, run_key(shot, pipeline), overwrite=overwrite) as parts:
         if done := parts.count():
             advance(done, resumed=True)
         for first, last in parts.missing():
             fill(shot, pipeline, parts, first, last, advance)
         return finish(shot, parts)
-
-
-def shot_key(shot: Shot, pipeline: MattingPipeline) -> str:
-    """`run_key`. For pictures it also depends on which of the folder's are read, and how."""
-    if shot.source.is_file() and (shot.fps, shot.layer) == (None, None):
-        return run_key(shot, pipeline)
-    files = sequence_of(shot.source).files
-    decoder = getattr(library(), "__version__", None) if files[0].suffix.lower() == ".exr" else None
-    facts = [(file.name, (known := file.stat()).st_size, known.st_mtime_ns) for file in files]
-    of_one = run_key(replace(shot, source=files[0]), pipeline)
-    return hashlib.sha256(repr((of_one, facts, decoder, shot.fps, shot.gaps, shot.layer)).encode()).hexdigest()[:16]
 
 
 def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: int | None, advance: Advance) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..errors import GVMError, MediaError
 from ..frames import Clip, Original
-from ..media import open_frames
 from .join import write_video
 from .parts import Parts
 from .shot import Shot, codec_of, is_picture
@@ -67,7 +66,7 @@ def rehearse(shot: Shot, parts: Parts) -> None:
     try:
         trial = Parts(stage / "run", shot.first)
         with (
-            open_frames(shot.source, shot.first, shot.first) as reader,
+            shot.open(shot.first, shot.first) as reader,
             PartWriter(shot, trial, reader, shot.first) as writer,
         ):
             for frame in map(reader.shown, reader):
@@ -76,7 +75,7 @@ def rehearse(shot: Shot, parts: Parts) -> None:
         for name, path in shot.outputs.items():
             if codec_of(path) is not None:
                 rehearse_video(shot, trial, name, stage / f"joined{path.suffix}", path)
-        with open_frames(shot.source, shot.first, shot.last) as reader:
+        with shot.open(shot.first, shot.last) as reader:
             refuse_without_room(shot, parts, trial, (reader.count or 0) - parts.count())
     except GVMError:
         raise
@@ -90,12 +89,12 @@ def rehearse(shot: Shot, parts: Parts) -> None:
 
 def rehearse_video(shot: Shot, trial: Parts, name: str, joined: Path, path: Path) -> None:
     """Join the parts of ``trial`` into ``joined`` with the tracks that ``path`` will have, and log those it will not."""
-    tracks = plan_sound(shot.source, path) if shot.source.is_file() else ()
+    tracks = plan_sound(shot.sound, path) if shot.sound else ()
     for track in tracks:
         if track.reason:
             log.warning("%s will not have audio track %d of the source: %s", path.name, track.index, track.reason)
     try:
-        write_video(trial.finished(), name, joined, shot.source, tracks, silent=True)
+        write_video(trial.finished(), name, joined, shot.sound, tracks, silent=True)
     except MediaError:
         write_video(trial.finished(), name, joined)
 

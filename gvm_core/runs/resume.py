@@ -14,7 +14,8 @@ import torch
 from ..atomic import LONGEST_NAME, short_name
 from ..errors import MediaError
 from ..lock import SUFFIX, lock_file, locked
-from ..media.sequence import pictures_in
+from ..media.exr import library
+from ..media.sequence import sequence_of
 from ..pipeline import MattingPipeline
 from ..version import __version__
 from .parts import Parts, make_room
@@ -42,7 +43,7 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
     versions = [__version__, torch.__version__, av.__version__]
     facts = [
         input_facts(shot.source),
-        (shot.first, shot.last),
+        (shot.first, shot.last, shot.fps, shot.gaps, shot.layer, shot.strict),
         [(name, path.suffix, codec_of(path)) for name, path in shot.outputs.items()],
         (pipeline.settings, pipeline.model.config.refine),
         (pipeline.model.fingerprint, dtypes, pipeline.model.compiled),
@@ -57,9 +58,14 @@ def card_name(device: torch.device) -> str | None:
 
 
 def input_facts(source: Path) -> list[tuple[str, int, int]]:
-    """Name, size and date of the input's files; for a single file also a digest of its first and last mebibyte."""
-    files = pictures_in(source) if source.is_dir() else [source]
+    """Name, size and date of the input's files; for a single file also a digest of its first and last mebibyte.
+
+    EXR is read by OpenEXR or by FFmpeg, so it has one more entry: the version of OpenEXR.
+    """
+    files = [source] if source.is_file() else sequence_of(source).files
     facts = [(file.name, (known := file.stat()).st_size, known.st_mtime_ns) for file in files]
+    if files[0].suffix.lower() == ".exr":
+        facts.append((getattr(library(), "__version__", ""), 0, 0))
     if source.is_file():
         digest = hashlib.sha256()
         with source.open("rb") as content:

@@ -32,6 +32,7 @@ class Shot:
         fps: Frames per second of a sequence; None for 24.
         gaps: What missing numbers of a sequence become; see `open_frames`.
         layer: Name of the layer of EXR pictures.
+        strict: Stop at damage in the source; see `open_frames`.
 
     Raises:
         MediaError: If a suffix is not supported, the range is not valid, a name is too long for its disk, a file has
@@ -46,6 +47,7 @@ class Shot:
     fps: Fraction | None = None
     gaps: Gaps = "hold"
     layer: str | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.first < 0 or (self.last is not None and self.last < self.first):
@@ -84,6 +86,11 @@ class Shot:
         return self.first == 0 and self.last is None
 
     @property
+    def sound(self) -> Path | None:
+        """The file that may have sound; None for pictures."""
+        return self.source if self.source.is_file() and self.source.suffix.lower() not in PICTURES else None
+
+    @property
     def in_place(self) -> bool:
         """Whether the matte's pictures go into the folder of the source's pictures."""
         folder = self.source.parent if is_pattern(self.source) else self.source
@@ -91,7 +98,8 @@ class Shot:
 
     def open(self, first: int, last: int | None) -> FrameReader:
         """A reader for frames ``first`` to ``last`` of the source; see `open_frames`."""
-        return open_frames(self.source, first, last, fps=self.fps, gaps=self.gaps, layer=self.layer)
+        read = {"fps": self.fps, "gaps": self.gaps, "layer": self.layer, "strict": self.strict}
+        return open_frames(self.source, first, last, **read)
 
 
 def with_handles(wanted: Frames, handles: int, there: Frames = (0, None)) -> Frames:

@@ -109,9 +109,8 @@ def finish(shot: Shot, parts: Parts) -> int:
         elif codec_of(path) is None:
             place_pictures(folders, path)
         else:
-            source = shot.source if shot.source.is_file() else None
             with atomic(path) as joined:
-                join_videos(finished, name, joined, source, whole=shot.whole)
+                join_videos(finished, name, joined, shot.sound, whole=shot.whole)
     parts.clear()
     return count
 

@@ -23,8 +23,9 @@ from gvm_core.errors import MediaError, MissingPackageError, NoSuchFrameError
 from gvm_core.media import exr, open_frames
 from gvm_core.media.sequence import png16, read_picture
 from gvm_core.post.color import linear_to_srgb
-from gvm_core.runs.matte import matte_shot, shot_key
+from gvm_core.runs.matte import matte_shot
 from gvm_core.runs.parts import FRAMES
+from gvm_core.runs.resume import run_key
 from gvm_core.runs.shot import Shot
 
 MAY_SHARE = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
@@ -399,15 +400,18 @@ def test_a_stopped_job_goes_on_though_another_put_its_mattes_into_the_folder(tmp
 def test_a_run_does_not_go_on_with_frames_of_another_sequence_rate_or_layer(tmp_path, pipeline):
     folder = numbered(tmp_path / "two", "a.{}.png", [1, 2, 4])
     numbered(folder, "b.{}.png", [1, 2, 4])
-    shots = [Shot(folder / "a.#.png", tmp_path / "m.mkv", **more) for more in ({}, {"fps": 25}, {"gaps": "skip"})]
+    shots = [
+        Shot(folder / "a.#.png", tmp_path / "m.mkv", **more)
+        for more in ({}, {"fps": 25}, {"gaps": "skip"}, {"strict": True})
+    ]
     shots.append(Shot(folder / "b.#.png", tmp_path / "m.mkv"))
-    keys = [shot_key(shot, pipeline) for shot in shots]
-    assert len(set(keys)) == 4 and shot_key(Shot(folder / "a.%d.png", tmp_path / "m.mkv"), pipeline) == keys[0]
+    keys = [run_key(shot, pipeline) for shot in shots]
+    assert len(set(keys)) == 5 and run_key(Shot(folder / "a.%d.png", tmp_path / "m.mkv"), pipeline) == keys[0]
     (folder / "a.7.png").write_bytes((folder / "a.1.png").read_bytes())
-    assert shot_key(shots[0], pipeline) != keys[0] and shot_key(shots[3], pipeline) == keys[3]
+    assert run_key(shots[0], pipeline) != keys[0] and run_key(shots[-1], pipeline) == keys[-1]
     one = write_exr(tmp_path / "one.exr", planes("x.", "RGB") | planes("y.", "RGB"))
     layers = [Shot(one, tmp_path / "m.mkv", layer=layer) for layer in ("x", "y")]
-    assert len({shot_key(shot, pipeline) for shot in layers}) == 2
+    assert len({run_key(shot, pipeline) for shot in layers}) == 2
 
 
 @pytest.mark.slow
@@ -660,6 +664,21 @@ def test_a_webp_that_cannot_be_read_says_why(tmp_path, pillow, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(MissingPackageError, match="pip install pillow"):
         open_frames(tmp_path / "a.webp")
+
+
+def test_a_damaged_animated_webp_keeps_its_count_and_says_where_it_is_damaged(tmp_path, pillow, caplog):
+    animated(pillow, tmp_path / "a.webp", [40, 40, 40, 40])
+    content = bytearray((tmp_path / "a.webp").read_bytes())
+    picture = content.rfind(b"VP8")
+    content[picture + 14 : picture + 20] = bytes([0xFF] * 6)
+    (tmp_path / "bad.webp").write_bytes(content)
+    with open_frames(tmp_path / "bad.webp") as reader:
+        frames = list(reader)
+        assert len(frames) == reader.count == 4
+    assert torch.equal(frames[3], frames[2]) and not torch.equal(frames[0], frames[1])
+    assert "damaged from frame 3 on" in caplog.text
+    with open_frames(tmp_path / "bad.webp", strict=True) as reader, pytest.raises(MediaError, match="at frame 3"):
+        list(reader)
 
 
 def test_still_webp_and_animated_gif_are_read_as_before(tmp_path, pillow):
