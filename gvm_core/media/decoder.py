@@ -30,6 +30,9 @@ WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 NEAR = Fraction(3, 4)
 """A packet this share of a frame's time away from its neighbours is a frame; a nearer one may be a field."""
 
+CLOCK = 1000
+"""Frames per second from which on a rate is the tick of the file's clock."""
+
 Shown = tuple["int | None", "av.VideoFrame"]
 """When a frame is shown, in the stream's time base, and the frame."""
 
@@ -79,7 +82,8 @@ class Decoder:
     @property
     def rate(self) -> Fraction:
         """Frames per second; the mean if the rate varies."""
-        return Fraction(self.stream.average_rate or self.stream.guessed_rate or 24)
+        rates = (self.stream.average_rate, self.stream.guessed_rate)
+        return next((Fraction(rate) for rate in rates if rate and rate < CLOCK), Fraction(24))
 
     @property
     def count(self) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError, MissingPackageError, optional
+from ..post.resize import SQUARE
 from .container import open_container
 from .pixels import rgb, rgba
+from .timecode import WIDEST, Labels, from_clock
 
 MAGIC = b"\x76\x2f\x31\x01"
 MULTI_PART = 0x1000
@@ -28,6 +31,7 @@ LETTERS = {"red": "R", "green": "G", "blue": "B", "alpha": "A"}
 MAIN = {"combined", "beauty", "rgba", "rgb"}
 """Last words of the names that renderers give to the picture itself, in lower case."""
 LISTED = 12
+ONE = struct.pack("<f", 1)
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom pixel, all included."""
@@ -62,6 +66,45 @@ class Layer:
 
     def __str__(self) -> str:
         return f"{self.name or 'no layer name'} ({', '.join(self.channels)})"
+
+
+@dataclass(frozen=True, slots=True)
+class ExrFacts:
+    """What the header of an EXR file says about a clip.
+
+    Attributes:
+        rate: Frames per second; None if it says none.
+        pixel_aspect: The width of a pixel over its height.
+        clock: The first word of its timecode, as FFmpeg orders its bytes; None if it says none.
+        reel: Name of the reel.
+    """
+
+    rate: Fraction | None = None
+    pixel_aspect: Fraction = SQUARE
+    clock: int | None = None
+    reel: str = ""
+
+    def labels(self, rate: Fraction, after: int) -> Labels:
+        """What it says about the frame so many frames ``after`` its own, at ``rate`` frames per second."""
+        timecode = None if self.clock is None else from_clock(self.clock, rate)
+        return Labels(self.pixel_aspect, timecode and timecode.after(after), self.reel)
+
+
+def facts_of(path: Path) -> ExrFacts:
+    """The facts in the header of a file; none if it cannot be read, which `read_exr` tells."""
+    try:
+        header = headers_of(path)[0]
+        above, below = struct.unpack("<iI", header.get(b"framesPerSecond", bytes(8)))
+        (aspect,) = struct.unpack("<f", header.get(b"pixelAspectRatio", ONE))
+        clock = header.get(b"timeCode", b"")[:4]
+    except (OSError, ValueError, IndexError, struct.error):
+        return ExrFacts()
+    return ExrFacts(
+        Fraction(above, below) if above > 0 and below else None,
+        Fraction(aspect).limit_denominator(1000) if 1 / WIDEST < aspect < WIDEST else SQUARE,
+        int.from_bytes(clock, "big") if len(clock) == 4 else None,
+        header.get(b"reelName", b"").decode("utf-8", "replace"),
+    )
 
 
 def read_exr(path: Path, layer: str | None = None, *, alpha: bool = False) -> Tensor:

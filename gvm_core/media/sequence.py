@@ -27,10 +27,10 @@ from ..atomic import atomic
 from ..errors import MediaError, NoSuchFrameError
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
-from ..post.resize import SQUARE
 from .container import open_container
-from .exr import listed, read_exr
+from .exr import ExrFacts, facts_of, listed, read_exr
 from .pixels import frame_for, rgb, rgba
+from .timecode import Labels
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class SequenceReader:
         first: Index of the first frame wanted. The first picture is frame 0, whatever its number.
         last: Index of the last frame wanted, included; ``None`` for all.
         alpha: Read ``[4, H, W]``, with the pictures' own alpha as the last channel; see `read_picture`.
-        fps: Frames per second, 24 if it is not given.
+        fps: Frames per second. If it is not given, it is what EXR pictures say, else 24.
         gaps: What missing numbers become; see `Gaps`.
         layer: Name of the layer of EXR pictures; see `read_exr`.
         strict: Refuse pictures with values that are no finite numbers; see `read_picture`.
@@ -134,13 +134,13 @@ class SequenceReader:
         rate: Frames per second, exact.
         time_base: The unit of `times`, in seconds.
         times: Time of each frame, from the sequence's first to the last one wanted.
-        pixel_aspect: 1: pixels are square.
+        labels: What EXR pictures say about their pixel aspect, timecode and reel; else square pixels.
         files: The picture of each frame.
     """
 
     rate = Fraction(24)
     time_base = 1 / rate
-    pixel_aspect = SQUARE
+    labels = Labels()
 
     def __init__(
         self,
@@ -154,10 +154,6 @@ class SequenceReader:
         layer: str | None = None,
         strict: bool = False,
     ) -> None:
-        self.rate = Fraction(24 if fps is None else fps).limit_denominator(10**6)
-        if self.rate <= 0:
-            raise MediaError(f"a sequence needs more than 0 frames per second, not {fps}")
-        self.time_base = 1 / self.rate
         frames = sequence_of(source).frames(gaps)
         wanted = frames[first : None if last is None else last + 1]
         if not wanted:
@@ -166,7 +162,13 @@ class SequenceReader:
         self.files, self.stems = [file for file, _ in wanted], [stem for _, stem in wanted]
         if layer is not None and self.files[0].suffix.lower() != ".exr":
             raise MediaError(f"{self.files[0]} has no layers to choose from (--layer): only EXR pictures have layers")
-        self.times = range(first + len(self.files))
+        opening = facts_of(self.files[0]) if self.files[0].suffix.lower() == ".exr" else ExrFacts()
+        self.rate = Fraction(opening.rate or 24 if fps is None else fps).limit_denominator(10**6)
+        if self.rate <= 0:
+            raise MediaError(f"a sequence needs more than 0 frames per second, not {fps}")
+        self.time_base, self.times = 1 / self.rate, range(first + len(self.files))
+        held = first - next(index for index, (file, _) in enumerate(frames) if file == self.files[0])
+        self.labels = opening.labels(self.rate, held)
 
     @property
     def names(self) -> Callable[[int], str]:

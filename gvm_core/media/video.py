@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from array import array
 from bisect import bisect_left
@@ -24,8 +23,7 @@ from .decoder import Decoder, Shown, after
 from .index import first_frame, frame_index
 from .orientation import display_matrix, is_turned
 from .pixels import frame_for, rgb, rgba
-
-log = logging.getLogger(__name__)
+from .timecode import WIDEST, Labels, Timecode, first_value, timecode_in
 
 BT709 = 1
 
@@ -62,8 +60,6 @@ machine, but a resumed run must give the same bytes.
 
 TRIES = 2
 """Number of key frames to try before a range is decoded from the video's first frame."""
-WIDEST = 8
-"""Pixels wider than this, or as high, are a mistake in the file: they count as square."""
 COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 
 
@@ -103,13 +99,17 @@ class VideoReader:
         return self.decoder.decoded
 
     @cached_property
-    def pixel_aspect(self) -> Fraction:
-        """The width of a pixel over its height, as frames come: upright."""
-        aspect = Fraction(self.decoder.stream.sample_aspect_ratio or 1)
-        if aspect == SQUARE or not 1 / WIDEST < aspect < WIDEST:
-            return SQUARE
-        frame = first_frame(self.path)
-        return 1 / aspect if frame is not None and is_turned(display_matrix(frame, self.path)) else aspect
+    def labels(self) -> Labels:
+        """The pixel aspect of the upright frames, the timecode of the first frame wanted, and the reel's name."""
+        container, stream = self.decoder.container, self.decoder.stream
+        tags = [stream.metadata, *(each.metadata for each in container.streams.data), container.metadata]
+        timecode = Timecode.read(first_value(tags, "timecode"), self.rate)
+        aspect = Fraction(stream.sample_aspect_ratio or 1)
+        aspect = aspect if 1 / WIDEST < aspect < WIDEST else SQUARE
+        if (timecode is None or aspect != SQUARE) and (frame := first_frame(self.path)) is not None:
+            timecode = timecode or timecode_in(frame, self.rate)
+            aspect = 1 / aspect if is_turned(display_matrix(frame, self.path)) else aspect
+        return Labels(aspect, timecode and timecode.after(self.first), first_value(tags, "reel_name"))
 
     @property
     def names(self) -> Callable[[int], str]:
@@ -220,8 +220,6 @@ class VideoWriter:
         odd = height % 2 or width % 2
         stream.width, stream.height = width, height
         stream.pix_fmt = self.codec.odd_pixels if odd else self.codec.pixels
-        if stream.pix_fmt != self.codec.pixels:
-            log.warning("%s: odd width or height, so written as 4:4:4; some players cannot play that", self.path.name)
         for name in COLOR_TAGS:
             setattr(stream.codec_context, name, BT709)
         stream.codec_context.sample_aspect_ratio = self.pixel_aspect

@@ -12,13 +12,18 @@ from typing import Any
 
 from ..errors import MediaError
 from ..media.container import open_container
+from ..media.timecode import Labels
 from .parts import Part
 from .sound import EDITED, Packets, Track, add_sound, cause, plan_sound
 
 log = logging.getLogger(__name__)
 
+UNLABELLED = Labels()
 
-def join_videos(parts: Sequence[Part], name: str, path: Path, source: Path | None, *, whole: bool) -> None:
+
+def join_videos(
+    parts: Sequence[Part], name: str, path: Path, source: Path | None, labels: Labels, *, whole: bool
+) -> None:
     """Write the files called ``name`` in ``parts`` as one video. Its first frame is at time 0, and so is its sound.
 
     If the sound cannot be written, the video has none, and the log says why.
@@ -28,17 +33,18 @@ def join_videos(parts: Sequence[Part], name: str, path: Path, source: Path | Non
         name: Name of the file in each part's folder.
         path: The video to write; its suffix chooses the container.
         source: The file whose audio tracks are added, as `plan_sound` decides; None for no audio.
+        labels: What the video says about its frames.
         whole: Keep all audio after the first frame. Otherwise it is cut to the time of the frames.
 
     Raises:
         MediaError: If a part is damaged, or the video cannot be written.
     """
     try:
-        write_video(parts, name, path, source, plan_sound(source, path) if source else (), whole=whole)
+        write_video(parts, name, path, source, plan_sound(source, path) if source else (), labels, whole=whole)
     except Exception as error:  # whatever is wrong with sound must not cost the matte
         if source is None:
             raise
-        write_video(parts, name, path)
+        write_video(parts, name, path, labels=labels)
         log.warning("%s has no sound, because the sound of %s cannot be written: %s", path.name, source, cause(error))
 
 
@@ -48,6 +54,7 @@ def write_video(
     path: Path,
     source: Path | None = None,
     tracks: Sequence[Track] = (),
+    labels: Labels = UNLABELLED,
     *,
     whole: bool = True,
     silent: bool = False,
@@ -67,6 +74,7 @@ def write_video(
                 step = max(round(1 / (template.average_rate * time_base)), 1) if template.average_rate else 1
             with suppress(RuntimeError):  # older PyAV counts in 1/90000 s
                 stream.time_base = time_base
+            tag(stream, labels)
             flows = [video_packets(parts, name, stream, times[0], step)]
             if source is not None:
                 span = (times[0] * time_base, None if whole else last_moment(parts[-1], step))
@@ -76,6 +84,16 @@ def write_video(
                 container.mux(packet)
     except (FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path} cannot be written: {cause(error)}") from error
+
+
+def tag(stream: Any, labels: Labels) -> None:
+    """Write ``labels`` into the header of ``stream``, as far as its container holds them."""
+    stream.codec_context.sample_aspect_ratio = labels.pixel_aspect
+    if labels.timecode is not None:
+        stream.codec_context.framerate = labels.timecode.rate  # .mov counts by it
+        stream.metadata["timecode"] = str(labels.timecode)
+    if labels.reel:
+        stream.metadata["reel_name"] = labels.reel
 
 
 def last_moment(part: Part, step: int) -> Fraction:

@@ -66,7 +66,7 @@ def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: 
         frames = stack.enter_context(closing(prefetch(map(reader.shown, reader))))
         originals = shot.preview is not None
         clips = stack.enter_context(
-            closing(pipeline.stream(frames, start, originals=originals, pixel_aspect=reader.pixel_aspect))
+            closing(pipeline.stream(frames, start, originals=originals, pixel_aspect=reader.labels.pixel_aspect))
         )
         writer = stack.enter_context(PartWriter(shot, parts, reader, first))
         try:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ..errors import GVMError, MediaError
 from ..frames import Clip, Original
+from ..media.timecode import Labels
+from ..media.video import VideoReader
 from .join import write_video
 from .parts import Parts
 from .shot import Shot, codec_of, is_picture
@@ -70,11 +72,12 @@ def rehearse(shot: Shot, parts: Parts) -> None:
             PartWriter(shot, trial, reader, shot.first) as writer,
         ):
             for frame in map(reader.shown, reader):
+                say_odd(shot, *frame.shape[-2:])
                 writer.write(Clip(disc(*frame.shape[-2:]), shot.first, (Original(frame, frame),)))
             writer.keep(last=True)
         for name, path in shot.outputs.items():
             if codec_of(path) is not None:
-                rehearse_video(shot, trial, name, stage / f"joined{path.suffix}", path)
+                rehearse_video(shot, trial, name, stage / f"joined{path.suffix}", path, reader.labels)
         with shot.open(shot.first, shot.last) as reader:
             refuse_without_room(shot, parts, trial, (reader.count or 0) - parts.count())
     except GVMError:
@@ -87,16 +90,30 @@ def rehearse(shot: Shot, parts: Parts) -> None:
             parts.folder.rmdir()  # unless it holds parts
 
 
-def rehearse_video(shot: Shot, trial: Parts, name: str, joined: Path, path: Path) -> None:
-    """Join the parts of ``trial`` into ``joined`` with the tracks that ``path`` will have, and log those it will not."""
+def rehearse_video(shot: Shot, trial: Parts, name: str, joined: Path, path: Path, labels: Labels) -> None:
+    """Join the parts of ``trial`` into ``joined`` as ``path`` will be joined. Log what of the source it will not have."""
     tracks = plan_sound(shot.sound, path) if shot.sound else ()
     for track in tracks:
         if track.reason:
             log.warning("%s will not have audio track %d of the source: %s", path.name, track.index, track.reason)
     try:
-        write_video(trial.finished(), name, joined, shot.sound, tracks, silent=True)
-    except MediaError:
-        write_video(trial.finished(), name, joined)
+        write_video(trial.finished(), name, joined, shot.sound, tracks, labels, silent=True)
+    except MediaError as error:
+        write_video(trial.finished(), name, joined, labels=labels)
+        log.warning("%s will not have the sound of the source: %s", path.name, error)
+    with VideoReader(joined) as reader:
+        kept = reader.labels.words
+    for what, wanted in labels.words.items():
+        if wanted != kept[what]:
+            log.warning("%s cannot keep the %s of the source, %s", path.name, what, wanted)
+
+
+def say_odd(shot: Shot, height: int, width: int) -> None:
+    """Log which outputs need another pixel format for frames of this size."""
+    for path in shot.outputs.values():
+        codec = codec_of(path)
+        if codec is not None and codec.odd_pixels != codec.pixels and (height % 2 or width % 2):
+            log.warning("%s: odd width or height, so written as 4:4:4; some players cannot play that", path.name)
 
 
 def disc(height: int, width: int) -> Tensor:

@@ -64,7 +64,7 @@ class PartWriter:
             writer = (
                 SequenceWriter(place, picture_names(self.reader), self.start)
                 if codec is None
-                else VideoWriter(place, codec, self.reader.rate, self.reader.pixel_aspect)
+                else VideoWriter(place, codec, self.reader.rate, self.reader.labels.pixel_aspect)
             )
             self.writers[place.stem] = self.opened.enter_context(writer)
 
@@ -100,6 +100,8 @@ def finish(shot: Shot, parts: Parts) -> int:
         parts.clear()
         raise MediaError(f"{single.name} holds one picture, but {shot.source} has {count} frames; use a folder name")
     (parts.folder / JOINING).write_text(shot.matte.name, encoding="utf-8", errors="surrogateescape")
+    with shot.open(shot.first, shot.first) as reader:
+        labels = reader.labels
     for name, path in shot.outputs.items():
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         folders = [part.folder / name for part in finished]
@@ -110,7 +112,7 @@ def finish(shot: Shot, parts: Parts) -> int:
             place_pictures(folders, path)
         else:
             with atomic(path) as joined:
-                join_videos(finished, name, joined, shot.sound, whole=shot.whole)
+                join_videos(finished, name, joined, shot.sound, labels, whole=shot.whole)
     parts.clear()
     return count
 

@@ -144,7 +144,7 @@ def test_the_version_is_written_down_once():
 
 def test_the_core_works_with_the_oldest_versions_that_we_state(installed, tmp_path):
     files = ["lock", "progress", "download", "pipeline", "windows", "media", "resize", "models", "savings", "lora"]
-    files += ["golden", "demo_model"]
+    files += ["golden", "demo_model", "picture", "sequences", "labels", "plan", "sound"]
     command = [installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not compiled and not sigmas"]
     command += [*(f"tests/unit/test_{name}.py" for name in files)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

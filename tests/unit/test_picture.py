@@ -86,7 +86,7 @@ def test_cover_art_is_not_taken_for_the_film(tmp_path):
     write_video(tmp_path / "film.mp4", moving_clip(4, 32, 48), pixels="yuv420p")
     both = tmp_path / "both.mp4"
     with av.open(str(cover)) as art, av.open(str(tmp_path / "film.mp4")) as film, av.open(str(both), "w") as out:
-        streams = [out.add_stream_from_template(source.streams.video[0]) for source in (art, film)]
+        streams = [out.add_stream_from_template(source.streams.video[0], opaque=True) for source in (art, film)]
         try:
             streams[0].disposition = 1024
         except AttributeError:

@@ -18,6 +18,7 @@ from gvm_core.media import open_frames, video
 from gvm_core.media.video import Codec
 from gvm_core.runs import plan as plan_module
 from gvm_core.runs import write as write_module
+from gvm_core.runs.matte import matte_shot
 from gvm_core.runs.resume import PARTS_FOLDER, adopt, begin, run_key
 from gvm_core.runs.shot import Shot, refuse_taken
 from gvm_core.runs.write import PartWriter, finish
@@ -196,7 +197,14 @@ def test_one_file_in_two_roles_is_said(tmp_path, clip):
         (clip, tmp_path / "m.mov", tmp_path / "link.mov", "both the matte and the preview"),
         (clip, tmp_path / "frames" / ".." / "clip.mp4", None, "both the input and the matte"),
         (clip, tmp_path / "m.mov", clip, "both the input and the preview"),
-        (frames, frames, None, "both the input and the matte"),
+        (frames, frames, None, "would replace the pictures"),
     ):
         with pytest.raises(MediaError, match=sentence):
             Shot(source, matte, preview)
+
+
+def test_an_odd_size_is_said_once_by_the_name_of_the_output(tmp_path, pipeline, caplog):
+    source = write_video(tmp_path / "odd.mkv", moving_clip(2, 31, 47))
+    matte_shot(Shot(source, tmp_path / "m.mp4", tmp_path / "p.mov"), pipeline)
+    assert caplog.text.count("m.mp4: odd width or height") == 1 and "p.mov: odd" not in caplog.text
+    assert caplog.text.count("odd width or height") == 1
