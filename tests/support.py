@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -163,6 +164,26 @@ def moving_clip(frames: int, height: int = 32, width: int = 32, seed: int = 0) -
     coarse = torch.rand(1, 3, 6, 12, generator=generator)
     canvas = torch.nn.functional.interpolate(coarse, (height, width + frames), mode="bilinear")[0]
     return torch.stack([canvas[:, :, i : i + width] for i in range(frames)])
+
+
+def shown(picture, matrix):
+    """``picture`` ``[C, H, W]`` where a display matrix puts its pixels, pixel by pixel."""
+    a, b, c, d = matrix
+    _, height, width = picture.shape
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    x, y = a * columns + c * rows, b * columns + d * rows
+    result = picture.new_zeros(len(picture), *((width, height) if b else (height, width)))
+    result[:, y - y.min(), x - x.min()] = picture
+    return result
+
+
+def with_matrix(path, matrix):
+    """Write a display matrix into the track header of an .mp4 or .mov."""
+    content = bytearray(path.read_bytes())
+    at = content.find(b"tkhd") + 8 + 20 + 16
+    a, b, c, d = (value * 65536 for value in matrix)
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
 
 
 def write_video(path, frames, codec="libx264", pixels="yuv444p", rate=Fraction(30000, 1001), **options):

@@ -1,6 +1,5 @@
 """Footage as cameras make it: a user would lose the right picture to its tags, its damage, or its other tracks."""
 
-import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from support import moving_clip, own_size, write_picture, write_video
+from support import moving_clip, own_size, shown, with_matrix, write_picture, write_video
 
 from gvm_core import MattingPipeline
 from gvm_core.errors import MediaError
@@ -33,19 +32,6 @@ def read(path, **options):
         return torch.stack(list(reader))
 
 
-def shown(picture, matrix):
-    """``picture`` where a display matrix puts its pixels, pixel by pixel."""
-    a, b, c, d = matrix
-    _, height, width = picture.shape
-    places = {(a * x + c * y, b * x + d * y): (y, x) for y in range(height) for x in range(width)}
-    left, top = min(x for x, _ in places), min(y for _, y in places)
-    size = (width, height) if b else (height, width)
-    result = torch.zeros(3, *size)
-    for (x, y), (row, column) in places.items():
-        result[:, y - top, x - left] = picture[:, row, column]
-    return result
-
-
 @pytest.mark.parametrize("tag", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
 def test_photographs_are_upright_whatever_way_the_camera_was_held(tmp_path, suffix, tag):
@@ -59,15 +45,6 @@ def test_photographs_are_upright_whatever_way_the_camera_was_held(tmp_path, suff
     wanted = shown(picture, EXIF[tag - 1])
     assert found.shape == wanted.shape
     assert (found - wanted).abs().mean() < 0.05  # chroma is subsampled in JPEG
-
-
-def with_matrix(path, matrix):
-    """Write a display matrix into the track header of an .mp4."""
-    content = bytearray(path.read_bytes())
-    at = content.find(b"tkhd") + 8 + 20 + 16
-    a, b, c, d = (value * 65536 for value in matrix)
-    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("matrix", EXIF)

@@ -2,12 +2,18 @@
 
 import shutil
 import subprocess
+from contextlib import suppress
 
 import av
 import numpy as np
 import pytest
 import torch
+from av.error import FFmpegError
+from support import shown, with_matrix
 
+from gvm_core.errors import MediaError
+from gvm_core.media import open_frames
+from gvm_core.media.orientation import EXIF
 from gvm_core.media.pixels import MATRICES, rgb
 
 FFMPEG = shutil.which("ffmpeg")
@@ -30,6 +36,10 @@ WITHOUT = (
     "mmal",
     "vulkan",
 )
+
+WITH_EXIF = {"tiff"}
+"""FFmpeg 8 gives their frames EXIF, and then PyAV 18 cannot read how they are mirrored, only how they are turned."""
+HARDWARE = ("nvenc", "qsv", "vaapi", "vulkan", "_mf", "amf", "v4l2", "videotoolbox", "d3d12", "mediacodec", "omx")
 
 pytestmark = [
     pytest.mark.slow,
@@ -127,6 +137,62 @@ def test_a_pixel_format_has_the_colours_that_ffmpeg_shows(tmp_path, name):
         frame.colorspace, frame.color_range = tag, full
         found = rgb(frame, raw)
         assert (centres(found) - centres(wanted)).abs().max() <= step, (tag, full)
+
+
+def encoders():
+    """Every software encoder for pictures."""
+    for name in sorted(av.codecs_available):
+        with suppress(ValueError):
+            codec = av.Codec(name, "w")
+            if (
+                name not in WITH_EXIF
+                and codec.type == "video"
+                and codec.video_formats
+                and not any(part in name for part in HARDWARE)
+            ):
+                yield name, [layout.name for layout in codec.video_formats]
+
+
+def noise(path, encoder, pixels):
+    """One frame of noise in a .mov; nothing if this encoder or the container does not take the format."""
+    width, height = (720, 576) if encoder == "dvvideo" else (96, 64)
+    levels = np.random.RandomState(0).randint(0, 256, (height, width, 3)).astype(np.uint8)
+    with suppress(FFmpegError, ValueError, OSError), av.open(str(path), "w") as container:
+        stream = container.add_stream(encoder, rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(levels, format="rgb24").reformat(format=pixels)))
+        container.mux(stream.encode(None))
+
+
+def first(path):
+    with open_frames(path) as reader:
+        return next(iter(reader))
+
+
+@pytest.mark.parametrize(("encoder", "layouts"), list(encoders()))
+def test_what_every_encoder_writes_is_upright_in_all_eight_orientations(tmp_path, encoder, layouts):
+    for pixels in layouts:
+        path = tmp_path / f"{pixels}.mov"
+        noise(path, encoder, pixels)
+        try:
+            stored = first(path)
+        except MediaError:  # this .mov cannot be read back, by FFmpeg's own tools neither
+            assert subprocess.run([FFMPEG, "-v", "error", "-i", path, "-f", "null", "-"]).returncode
+            continue
+        for matrix in EXIF:
+            with_matrix(path, matrix)
+            assert torch.equal(first(path), shown(stored, matrix)), (pixels, matrix)
+
+
+@pytest.mark.parametrize("matrix", EXIF)
+def test_upright_is_what_ffmpeg_calls_upright(tmp_path, matrix):
+    path, raw = tmp_path / "v.mov", tmp_path / "v.rgb"
+    noise(path, "png", "rgb24")
+    with_matrix(path, matrix)
+    subprocess.run([FFMPEG, "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", raw], check=True)
+    found = first(path)
+    wanted = np.fromfile(raw, np.uint8).reshape(*found.shape[1:], 3)
+    assert np.array_equal((found.movedim(0, -1) * 255).round().numpy(), wanted)
 
 
 def test_all_matrices_are_compared():
