@@ -185,10 +185,6 @@ class SequenceReader:
             picture = read_picture(file, alpha=self.alpha, layer=self.layer, strict=self.strict)
             yield from (picture for _ in held)
 
-    def shown(self, frame: Tensor) -> Tensor:
-        """A frame as a screen shows it: pictures are sRGB already."""
-        return frame
-
     def __enter__(self) -> SequenceReader:
         return self
 

@@ -64,9 +64,9 @@ COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 
 
 class VideoReader:
-    """The frames of a video: an iterable of ``[3, H, W]`` float32 that can be read once, 0..1 in the light of the file.
+    """The frames of a video as a screen shows them: an iterable of ``[3, H, W]`` float32, sRGB 0..1, to be read once.
 
-    Conversion to RGB keeps 16 bits. Frames come upright and progressive. Only the current frame is in memory. A frame
+    Conversion to RGB keeps 16 bits. HDR is tone-mapped, wide colours are converted. Frames come upright and progressive. Only the current frame is in memory. A frame
     that is lost to damage is replaced by the one before it, so that count and times stay.
 
     Args:
@@ -131,13 +131,10 @@ class VideoReader:
                 return
             self.times.append(self.rising(time))
             if index >= self.first:
-                yield rgba(frame, self.path) if self.alpha else rgb(frame, self.path)
+                picture = rgba(frame, self.path) if self.alpha else rgb(frame, self.path)
+                yield to_srgb(picture, self.transfer, self.primaries)
         if index < self.first:
             raise NoSuchFrameError(f"{self.path} has {index + 1} frames; there is no frame {self.first}", index + 1)
-
-    def shown(self, frame: Tensor) -> Tensor:
-        """A frame as a screen shows it, sRGB 0..1: HDR is tone-mapped, wide colours are converted."""
-        return to_srgb(frame, self.transfer, self.primaries)
 
     def decoded_from(self, first: int) -> Iterator[tuple[int, Shown]]:
         """Frames with their indices and times, from ``first`` on, or from an earlier frame.
