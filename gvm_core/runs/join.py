@@ -22,7 +22,7 @@ UNLABELLED = Labels()
 
 
 def join_videos(
-    parts: Sequence[Part], name: str, path: Path, source: Path | None, labels: Labels, *, whole: bool
+    parts: Sequence[Part], name: str, path: Path, source: Path | None, labels: Labels = UNLABELLED, *, whole: bool
 ) -> None:
     """Write the files called ``name`` in ``parts`` as one video. Its first frame is at time 0, and so is its sound.
 
