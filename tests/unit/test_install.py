@@ -142,10 +142,13 @@ def test_the_version_is_written_down_once():
     assert not [path for path in modules if f'"{__version__}"' in path.read_text(encoding="utf-8")]
 
 
+EVERY_CODEC = "test_sound_of_every_codec_in_every_container_is_heard_at_its_time_and_costs_no_matte"
+
+
 def test_the_core_works_with_the_oldest_versions_that_we_state(installed, tmp_path):
     files = ["lock", "progress", "download", "pipeline", "windows", "media", "resize", "models", "savings", "lora"]
-    files += ["golden", "demo_model", "picture", "sequences", "labels", "plan", "sound"]
+    files += ["golden", "demo_model", "picture", "labels", "plan"]
     command = [installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not compiled and not sigmas"]
-    command += [*(f"tests/unit/test_{name}.py" for name in files)]
+    command += [*(f"tests/unit/test_{name}.py" for name in files), f"tests/unit/test_sound.py::{EVERY_CODEC}[vob]"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
