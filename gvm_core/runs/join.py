@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import MediaError
 from ..media.container import open_container
 from ..media.timecode import Labels
+from ..media.video import BT709, COLOR_TAGS
 from .parts import Part
 from .sound import EDITED, Packets, Track, add_sound, cause, plan_sound
 
@@ -87,7 +88,12 @@ def write_video(
 
 
 def tag(stream: Any, labels: Labels) -> None:
-    """Write ``labels`` into the header of ``stream``, as far as its container holds them."""
+    """Write ``labels`` and BT.709 into the header of ``stream``, as far as its container holds them.
+
+    Parts for .mkv do not keep the colour tags that their writer gave them.
+    """
+    for name in COLOR_TAGS:
+        setattr(stream.codec_context, name, BT709)
     stream.codec_context.sample_aspect_ratio = labels.pixel_aspect
     if labels.timecode is not None:
         stream.codec_context.framerate = labels.timecode.rate  # .mov counts by it

@@ -239,6 +239,9 @@ def test_a_matte_lies_where_its_film_does_in_the_edit_and_has_its_shape(tmp_path
     assert (f"m{suffix} cannot keep the reel name of the source, A007C001" in caplog.text) == (reel is None)
     assert (f"m{suffix} cannot keep the timecode of the source, 01:02" in caplog.text) == (timecode is None)
     assert told(preview)[:2] == (Fraction(16, 15), None if OLD else f"01:02:03:{4 + first:02}")
+    with av.open(str(tmp_path / f"m{suffix}")) as container:
+        context = container.streams.video[0].codec_context
+        assert [context.color_primaries, context.color_trc, context.colorspace] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("suffix", MOVIES)
