@@ -72,7 +72,8 @@ def write_video(
                 template: Any = opening.streams.video[0]
                 # not opaque, older PyAV would open an encoder and write its parameters
                 stream: Any = container.add_stream_from_template(template, opaque=True)
-                step = max(round(1 / (template.average_rate * time_base)), 1) if template.average_rate else 1
+                rate = template.average_rate or template.guessed_rate  # .nut has no mean of less than three frames
+                step = max(round(1 / (rate * time_base)), 1) if rate else 1
             with suppress(RuntimeError):  # older PyAV counts in 1/90000 s
                 stream.time_base = time_base
             tag(stream, labels)

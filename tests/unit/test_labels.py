@@ -259,3 +259,16 @@ def test_every_rate_and_container_keeps_its_timecode(tmp_path, pipeline, suffix,
         out.mux(stream.encode(None))
     matte_shot(Shot(ours, tmp_path / f"m{suffix}"), pipeline)
     assert told(tmp_path / f"m{suffix}")[1] == (None if OLD and suffix != ".mkv" else f"10:00:05{drop}12")
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("suffix", [".mov", ".mp4"])
+@pytest.mark.parametrize(("first", "last"), [(7, 7), (31, 34)])
+def test_the_last_frame_is_shown_as_long_as_the_others(tmp_path, pipeline, suffix, first, last, caplog):
+    """The first part of these ranges has one frame."""
+    path = labelled(tmp_path / "a.mov", frames=40, more=["-timecode", "01:02:03:17", "-pix_fmt", "yuv420p"])
+    matte_shot(Shot(path, tmp_path / f"m{suffix}", None, first, last), pipeline)
+    with av.open(str(tmp_path / f"m{suffix}")) as container:
+        lengths = [packet.duration * packet.time_base for packet in container.demux(video=0) if packet.size]
+    assert lengths == [Fraction(1, 25)] * (last - first + 1)
+    assert OLD or "cannot keep" not in caplog.text
