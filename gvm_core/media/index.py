@@ -29,7 +29,8 @@ class FrameIndex:
     Attributes:
         times: Display time of each frame, in the stream's time base, in order.
         keys: Display time of each key frame, and the decoding time that a container needs to seek to it. Empty if
-            two frames have the same time, a frame has no time, or the first frame cannot be decoded.
+            two frames have the same time, a frame has no time, the first frame cannot be decoded, or the file's clock
+            begins again.
         whole: Whether these are all frames of the video.
         interlaced: Whether its first frame is interlaced. Such a frame needs the one before it to be deinterlaced.
     """
@@ -75,7 +76,7 @@ def scan(path: Path, frame: int) -> FrameIndex:
 
     times: list[int] = []
     keys: list[tuple[int, int]] = []
-    sure = True
+    sure, latest = True, None
     decoder = Decoder(path)
     try:
         for packet in decoder.container.demux(decoder.stream):
@@ -86,6 +87,8 @@ def scan(path: Path, frame: int) -> FrameIndex:
                 sure = False
                 continue
             times.append(time)
+            sure = sure and (packet.dts is None or latest is None or packet.dts >= latest)
+            latest = latest if packet.dts is None else packet.dts
             if packet.is_keyframe:
                 keys.append((time, time if packet.dts is None else packet.dts))
             if len(times) > frame + MARGIN:

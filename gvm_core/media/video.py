@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import MediaError, NoSuchFrameError
 from ..post.hdr import to_srgb
 from ..post.resize import SQUARE
+from .clock import BACK
 from .decoder import Decoder, Shown, after
 from .index import first_frame, frame_index
 from .orientation import display_matrix, is_turned
@@ -91,6 +92,7 @@ class VideoReader:
         self.rate = self.decoder.rate
         self.time_base = Fraction(stream.time_base or 1 / self.rate)
         self.times = array("q")
+        self.shift = 0  # added to all times since the file's clock began again
         self.primaries, self.transfer = (int(getattr(stream.codec_context, name)) for name in COLOR_TAGS[:2])
 
     @property
@@ -159,12 +161,15 @@ class VideoReader:
         yield from enumerate(self.decoder.frames())
 
     def rising(self, time: int | None) -> int:
-        """The next display time. If the file gives none, it is one frame after the last one."""
+        """The next display time. It is one frame after the last one, if the file gives none or its clock begins again."""
         if not self.times:
             return time or 0
+        latest, step = self.times[-1], max(round(1 / (self.rate * self.time_base)), 1)
         if time is None:
-            return self.times[-1] + max(round(1 / (self.rate * self.time_base)), 1)
-        return max(time, self.times[-1] + 1)
+            return latest + step
+        if (time + self.shift - latest) * self.time_base < -BACK:
+            self.shift = latest + step - time
+        return max(time + self.shift, latest + 1)
 
     def __enter__(self) -> VideoReader:
         return self

@@ -21,6 +21,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
+from ..media.clock import Clock
 from ..media.container import open_container
 from ..media.video import usual_layout
 
@@ -180,18 +181,21 @@ def copied_packets(sound: Any, outputs: dict[int, Any], span: Span, early: int) 
     """
     begin, end = span
     latest: dict[int, int] = {}
+    clock = Clock(Path(sound.name))
     for packet in sound.demux():
         time = packet.dts if packet.pts is None else packet.pts
         if time is None:
             continue
-        seconds, index = time * packet.time_base, packet.stream.index
+        dts, index = time if packet.dts is None else packet.dts, packet.stream.index
+        shift = round(clock.shift(index, dts * packet.time_base) / packet.time_base)
+        time, dts = time + shift, dts + shift
+        seconds = time * packet.time_base
         if end is not None and seconds >= end + APART:
             return
         output = outputs.get(index)
         if output is None or (end is not None and seconds >= end):
             continue
         length = (packet.duration or 0) * packet.time_base
-        dts = time if packet.dts is None else packet.dts
         if (seconds < begin and seconds + early * length <= begin) or dts <= latest.get(index, dts - 1):
             continue
         latest[index], moved = dts, round(begin / packet.time_base)
@@ -243,9 +247,13 @@ def frames_of(container: Any, index: int) -> Iterator[Any]:
     """The decoded frames of stream ``index``, without those of damaged packets."""
     from av.error import FFmpegError
 
+    clock = Clock(Path(container.name))
     for packet in container.demux(container.streams[index]):
         with suppress(FFmpegError):
-            yield from packet.decode()
+            for frame in packet.decode():
+                if frame.pts is not None:
+                    frame.pts += round(clock.shift(index, frame.pts * frame.time_base) / frame.time_base)
+                yield frame
 
 
 def form_of(frame: Any) -> tuple[tuple[str, str], ...]:
