@@ -25,6 +25,7 @@ BT709 = (0.2126, 0.0722)
 BT2020 = (0.2627, 0.0593)
 MATRICES = {1: BT709, 4: (0.30, 0.11), 5: BT601, 6: BT601, 7: (0.212, 0.087), 9: BT2020, 10: BT2020}
 """The weights of red and blue in luma, by the number of the file's colour matrix (ITU-T H.273, table 4)."""
+UNSPECIFIED = 2
 YCGCO = 8
 UNREADABLE = {11: "SMPTE ST 2085", 13: "chromaticity-derived constant luminance", 14: "ICtCp"}
 
@@ -34,18 +35,19 @@ SAME_RANGE = {"src_color_range": "MPEG", "dst_color_range": "MPEG", "interpolati
 """Options of a conversion that changes no level, for any range of the file."""
 
 
-def rgb(frame: av.VideoFrame, path: Path) -> Tensor:
+def rgb(frame: av.VideoFrame, path: Path, declared: int = UNSPECIFIED) -> Tensor:
     """A decoded frame of ``path`` as ``[3, H, W]`` float32, upright, in the light of the file; alpha is dropped.
 
-    A frame without a colour tag is read as BT.709 if it has 720 lines or more, else as BT.601, as players do.
+    A frame without a colour tag has the matrix ``declared`` by its container. Without that it is read as BT.709 if it has
+    720 lines or more, else as BT.601, as players do.
 
     Raises:
         MediaError: If the frame's colours are of a kind that cannot be read here.
     """
-    return upright(channels(frame, path, alpha=False), frame, path)
+    return upright(channels(frame, path, declared, alpha=False), frame, path)
 
 
-def rgba(frame: av.VideoFrame, path: Path) -> Tensor:
+def rgba(frame: av.VideoFrame, path: Path, declared: int = UNSPECIFIED) -> Tensor:
     """A decoded frame with its alpha as ``[4, H, W]``, else like `rgb`; straight or premultiplied as it is stored.
 
     Raises:
@@ -53,10 +55,10 @@ def rgba(frame: av.VideoFrame, path: Path) -> Tensor:
     """
     if not any(component.is_alpha for component in frame.format.components):
         raise MediaError(f"{path} has no alpha channel (its pixels are {frame.format.name})")
-    return upright(channels(frame, path, alpha=True), frame, path)
+    return upright(channels(frame, path, declared, alpha=True), frame, path)
 
 
-def channels(frame: av.VideoFrame, path: Path, *, alpha: bool) -> Tensor:
+def channels(frame: av.VideoFrame, path: Path, declared: int = UNSPECIFIED, *, alpha: bool) -> Tensor:
     """A frame as ``[3, H, W]``, or as ``[4, H, W]`` with its alpha; 0..1 unless its pixels are floating-point."""
     layout = frame.format
     if "f16" in layout.name or "f32" in layout.name:
@@ -67,12 +69,14 @@ def channels(frame: av.VideoFrame, path: Path, *, alpha: bool) -> Tensor:
     if len(layout.components) < 3:
         grey, *rest = planes(frame, "ya16le" if len(layout.components) == 2 else "gray16le")
         return torch.stack([exact(grey, luma)] * 3 + [exact(plane, luma) for plane in rest if alpha])
-    if (matrix := int(frame.colorspace)) in UNREADABLE:
+    matrix = int(frame.colorspace)
+    matrix = declared if matrix == UNSPECIFIED else matrix
+    if matrix in UNREADABLE:
         raise MediaError(
             f"{path} has {UNREADABLE[matrix]} colours, which cannot be read; convert it to BT.2020 or BT.709"
         )
     y, u, v, *rest = planes(frame, "yuva444p16le" if alpha else "yuv444p16le")
-    return torch.cat([from_yuv(frame, y, u, v), *(exact(plane, luma)[None] for plane in rest)])
+    return torch.cat([from_yuv(frame, matrix, y, u, v), *(exact(plane, luma)[None] for plane in rest)])
 
 
 def from_rgb(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
@@ -85,9 +89,9 @@ def from_rgb(frame: av.VideoFrame, *, alpha: bool) -> Tensor:
     return torch.from_numpy(levels.astype(np.float32)).movedim(-1, 0) / (255 if shallow else 65535)
 
 
-def from_yuv(frame: av.VideoFrame, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> Tensor:
+def from_yuv(frame: av.VideoFrame, matrix: int, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> Tensor:
     """RGB ``[3, H, W]`` from luma and chroma ``[H, W]``, stored in the upper bits of 16 (ITU-T H.273, section 8.3)."""
-    bits, matrix = frame.format.components[0].bits, int(frame.colorspace)
+    bits = frame.format.components[0].bits
     unit = 1 << (bits - 8)
     full = int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj")
     black, luma_range, chroma_range = (

@@ -93,7 +93,8 @@ class VideoReader:
         self.time_base = Fraction(stream.time_base or 1 / self.rate)
         self.times = array("q")
         self.shift = 0  # added to all times since the file's clock began again
-        self.primaries, self.transfer = (int(getattr(stream.codec_context, name)) for name in COLOR_TAGS[:2])
+        # now, because decoders of ProRes forget what the container says
+        self.primaries, self.transfer, self.matrix = (int(getattr(stream.codec_context, name)) for name in COLOR_TAGS)
 
     @property
     def decoded(self) -> int:
@@ -133,7 +134,7 @@ class VideoReader:
                 return
             self.times.append(self.rising(time))
             if index >= self.first:
-                picture = rgba(frame, self.path) if self.alpha else rgb(frame, self.path)
+                picture = (rgba if self.alpha else rgb)(frame, self.path, self.matrix)
                 yield to_srgb(picture, self.transfer, self.primaries)
         if index < self.first:
             raise NoSuchFrameError(f"{self.path} has {index + 1} frames; there is no frame {self.first}", index + 1)
