@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from .errors import MediaError
+
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 SUFFIX = ".lock"
+ATTEMPTS = 200
+"""How often a lock is tried that another process deletes in the same moment, or whose folder it deletes."""
 PATIENCE, PAUSE = 0.3, 0.02
 """Seconds to keep trying, and between two tries. Some processes lock a folder only for a moment."""
 
@@ -24,6 +28,9 @@ def locked(folder: Path, patience: float = PATIENCE) -> Iterator[bool]:
 
     The operating system frees the lock of a process that dies. On a disk that does not support locks, `lock_file` names
     the process instead. If that process dies, its own machine notices it; on other machines, delete the file.
+
+    Raises:
+        MediaError: If nothing can be written beside ``folder``.
 
     Example:
         >>> import tempfile
@@ -49,30 +56,42 @@ def lock_file(folder: Path) -> Path:
 
 
 def take(path: Path) -> tuple[BaseFileLock, bool] | None:
-    """Take the lock ``path``. Return it and whether we must delete its file; None if another process has the lock."""
+    """Take the lock ``path``. Return it and whether we must delete its file; None if another process has the lock.
+
+    Raises:
+        MediaError: If the lock's folder cannot be created or written to.
+    """
     from filelock import FileLock, SoftFileLock, Timeout
 
-    while True:
-        with suppress(FileNotFoundError):  # another process may delete the folder meanwhile
+    problem: OSError | None = None
+    for _ in range(ATTEMPTS):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             known, stays = locks_of(path.parent)
             if not known:
                 lock = SoftFileLock(path, thread_local=False)
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    return None
+                lock.acquire(timeout=0)
                 return lock, False
             lock = FileLock(path, thread_local=False)
             with path.open("ab") as seen:
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    return None
+                lock.acquire(timeout=0)
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(seen.fileno()), path.stat()):
                         return lock, stays
+            problem = None
             lock.release()  # the process that held the lock before has deleted this file
+        except Timeout:
+            return None
+        except FileNotFoundError as error:  # another process may delete the folder meanwhile
+            problem = error
+        except OSError as error:
+            problem = error
+            break
+    if problem is None:
+        return None
+    raise MediaError(
+        f"nothing can be written to the folder {path.parent}: {problem.strerror or problem}; choose another folder"
+    ) from problem
 
 
 def locks_of(folder: Path) -> tuple[bool, bool]:

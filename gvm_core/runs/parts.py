@@ -171,7 +171,7 @@ def make_room(folder: Path) -> None:
         if not is_short(folder):
             return
         gone = folder / f"{GONE}{uuid4().hex}"
-        with locked(run) as mine, suppress(OSError):
+        with suppress(OSError), locked(run) as mine:
             if mine:
                 run.rename(gone)  # else the lock would be held until all files are deleted
         if gone.exists():

@@ -140,7 +140,7 @@ def adopt(shot: Shot, pipeline: MattingPipeline) -> Path:
     key = run_key(shot, pipeline)
     mine = parts_folder(shot, key)
     for other in mine.parent.glob(f"*-{key}"):
-        with tidied(mine.parent), locked(other) as free:
+        with suppress(MediaError), tidied(mine.parent), locked(other) as free:
             if not free or not other.is_dir():
                 continue
             if (other / JOINING).exists():

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from gvm_core.errors import MediaError
 from gvm_core.lock import lock_file, locked
 
 ROOT = Path(__file__).parents[2]
 NO_LOCKS = [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK]
 SETUP = """
-import runpy, sys, threading, time
+import sys, threading, time, types
 from pathlib import Path
-locked = runpy.run_path("gvm_core/lock.py")["locked"]  # without torch, to be quick
+sys.modules["gvm_core"] = package = types.ModuleType("gvm_core")  # without torch, to be quick
+package.__path__ = ["gvm_core"]
+from gvm_core.lock import locked
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 if number:
     import fcntl
@@ -139,3 +142,16 @@ def test_who_wants_it_waits_for_who_has_it_a_moment(tmp_path):
         assert took == []
     waiting.join()
     assert took == [True]
+
+
+def test_a_folder_that_cannot_be_made_is_said_and_not_tried_for_ever(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(MediaError, match="nothing can be written to the folder .*file"), locked(tmp_path / "file/run"):
+        pytest.fail("there is no such folder")
+    if os.name == "nt":
+        pytest.skip("a working folder that is deleted is NOT tested: Windows does not delete it")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(MediaError, match="nothing can be written to the folder"), locked(Path("folder/run")):
+        pytest.fail("there is no such folder")
