@@ -61,37 +61,42 @@ def take(path: Path) -> tuple[BaseFileLock, bool] | None:
     Raises:
         MediaError: If the lock's folder cannot be created or written to.
     """
-    from filelock import FileLock, SoftFileLock, Timeout
-
-    problem: OSError | None = None
+    tried: tuple[BaseFileLock, bool] | OSError | None = None
     for _ in range(ATTEMPTS):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            known, stays = locks_of(path.parent)
-            if not known:
-                lock = SoftFileLock(path, thread_local=False)
-                lock.acquire(timeout=0)
-                return lock, False
-            lock = FileLock(path, thread_local=False)
-            with path.open("ab") as seen:
-                lock.acquire(timeout=0)
-                with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(seen.fileno()), path.stat()):
-                        return lock, stays
-            problem = None
-            lock.release()  # the process that held the lock before has deleted this file
-        except Timeout:
-            return None
-        except FileNotFoundError as error:  # another process may delete the folder meanwhile
-            problem = error
-        except OSError as error:
-            problem = error
+        tried = attempt(path)
+        if tried is not None and not isinstance(tried, FileNotFoundError):
             break
-    if problem is None:
-        return None
+    if tried is None or isinstance(tried, (tuple, TimeoutError)):
+        return tried if isinstance(tried, tuple) else None
     raise MediaError(
-        f"nothing can be written to the folder {path.parent}: {problem.strerror or problem}; choose another folder"
-    ) from problem
+        f"nothing can be written to the folder {path.parent}: {tried.strerror or tried}; choose another folder"
+    ) from tried
+
+
+def attempt(path: Path) -> tuple[BaseFileLock, bool] | OSError | None:
+    """`take`, once: the lock, or why not; None if another process has deleted its file in this moment.
+
+    It is a `TimeoutError` if another process has the lock, and a `FileNotFoundError` if its folder disappears meanwhile.
+    """
+    from filelock import FileLock, SoftFileLock
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known, stays = locks_of(path.parent)
+        if not known:
+            lock = SoftFileLock(path, thread_local=False)
+            lock.acquire(timeout=0)
+            return lock, False
+        lock = FileLock(path, thread_local=False)
+        with path.open("ab") as seen:
+            lock.acquire(timeout=0)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(seen.fileno()), path.stat()):
+                    return lock, stays
+        lock.release()
+    except OSError as error:
+        return error
+    return None
 
 
 def locks_of(folder: Path) -> tuple[bool, bool]:

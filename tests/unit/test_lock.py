@@ -146,7 +146,7 @@ def test_who_wants_it_waits_for_who_has_it_a_moment(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_said_and_not_tried_for_ever(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    with pytest.raises(MediaError, match="nothing can be written to the folder .*file"), locked(tmp_path / "file/run"):
+    with pytest.raises(MediaError, match=r"nothing can be written to the folder .*file"), locked(tmp_path / "file/run"):
         pytest.fail("there is no such folder")
     if os.name == "nt":
         pytest.skip("a working folder that is deleted is NOT tested: Windows does not delete it")
