@@ -197,7 +197,10 @@ def picture_track(container: InputContainer, path: Path) -> VideoStream:
     Raises:
         MediaError: If there is none, or the picture is stored in tiles.
     """
-    tracks = [track for track in container.streams.video if not disposition(track) & (ATTACHED | THUMBNAILS)]
+    films = [track for track in container.streams.video if not disposition(track) & (ATTACHED | THUMBNAILS)]
+    tracks = [track for track in films if track.codec_context is not None]
+    if films and not tracks:
+        raise MediaError(f"{path} has pictures in a codec that FFmpeg does not know, or its header is damaged")
     if whole := [track for track in tracks if not disposition(track) & DEPENDENT]:
         return max(whole, key=lambda track: (disposition(track) & 1, track.width * track.height, -track.index))
     if tracks:
