@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from heapq import heappop, heappush
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MediaError
-from .container import open_container
+from .container import most_pixels, open_container, refuse_size
 
 if TYPE_CHECKING:
     import av
@@ -32,6 +32,12 @@ NEAR = Fraction(3, 4)
 
 CLOCK = 1000
 """Frames per second from which on a rate is the tick of the file's clock."""
+
+SMALLEST = 3
+"""Lines, and pixels in a line, that ``bwdif`` needs."""
+
+FEWEST = 4
+"""Bytes of a file for each of its frames, at least. So a file whose header lies cannot seem to have billions."""
 
 Shown = tuple["int | None", "av.VideoFrame"]
 """When a frame is shown, in the stream's time base, and the frame."""
@@ -59,23 +65,27 @@ class Decoder:
         from av.error import FFmpegError
 
         self.path, self.strict, self.decoded = path, strict, 0
-        self.waiting: list[int] = []  # times of packets whose frames have not come
+        self.waiting: list[tuple[int, int]] = []  # times and groups of packets whose frames have not come
         self.damage: Exception | None = None
+        self.group, self.hurt = 0, set[int]()  # number of key frames so far, and where there was damage after them
         try:
             self.container: InputContainer = open_container(path)
         except (FFmpegError, OSError) as error:
             raise MediaError(f"{path} cannot be read as a video or picture: {error}") from error
         try:
             self.stream: VideoStream = picture_track(self.container, path)
+            refuse_size(path, self.stream.width, self.stream.height)
         except MediaError:
             self.container.close()
             raise
+        self.stream.codec_context.options = {"max_pixels": str(min(most_pixels(path), 2**31 - 1))}
         self.stream.thread_type = "SLICE"  # threads for frames report damage late, and lose frames at the end
         self.codec: Any = None
         name = WITH_ALPHA.get(self.stream.codec_context.name)
         tags = {key.lower(): value for key, value in self.stream.metadata.items()}
         if alpha and name and tags.get("alpha_mode") == "1" and name in av.codecs_available:
             self.codec = av.CodecContext.create(name, "r")
+            self.codec.options = self.stream.codec_context.options
             self.codec.extradata = self.stream.codec_context.extradata
         self.step = 1 / (self.rate * Fraction(self.stream.time_base or 1))
 
@@ -91,7 +101,8 @@ class Decoder:
         import av
 
         seconds = self.container.duration / av.time_base if self.container.duration else None
-        return self.stream.frames or (None if seconds is None else max(round(seconds * self.rate), 1))
+        count = self.stream.frames or (None if seconds is None else max(round(seconds * self.rate), 1))
+        return count and max(min(count, self.path.stat().st_size // FEWEST), 1)
 
     def frames(self, position: int | None = None) -> Iterator[Shown]:
         """Progressive frames in display order, from the key frame at ``position`` on, or from the current one.
@@ -128,10 +139,11 @@ class Decoder:
 
     def stored(self) -> Iterator[av.VideoFrame]:
         """The frames that can be decoded, packet by packet. Notes the packets' times, and damage."""
-        self.waiting, self.damage = [], None
+        self.waiting, self.damage, self.group, self.hurt = [], None, 0, set()
         for packet in self.packets():
+            self.group += packet.is_keyframe
             if packet.size and packet.pts is not None and not packet.is_discard:
-                heappush(self.waiting, packet.pts)
+                heappush(self.waiting, (packet.pts, self.group))
             for frame in self.decode(packet):
                 self.decoded += 1
                 yield frame
@@ -164,16 +176,18 @@ class Decoder:
         if self.strict:
             raise MediaError(f"{self.path} is damaged after {self.decoded} frames: {error}") from error
         self.damage = self.damage or error
+        self.hurt.add(self.group)
 
     def missed(self, before: int | None, after: int | None) -> list[int]:
         """The times between two frames that came, at which a frame was lost to damage.
 
-        After the last frame ``after`` is None. Decoders are silent about damage there, so it need not have been noted.
+        Elsewhere than after the last frame, where ``after`` is None and decoders are silent about damage, it must have
+        been noted in the same group of frames, from one key frame to the next.
         """
-        damaged = self.damage is not None or after is None
         lost: list[int] = []
-        while self.waiting and (after is None or self.waiting[0] <= after):
-            time = heappop(self.waiting)
+        while self.waiting and (after is None or self.waiting[0][0] <= after):
+            time, group = heappop(self.waiting)
+            damaged = after is None or group in self.hurt
             previous = lost[-1] if lost else before
             apart = previous is None or time - previous >= NEAR * self.step
             if damaged and apart and (after is None or after - time >= NEAR * self.step):
@@ -220,22 +234,32 @@ def disposition(track: VideoStream) -> int:
 def progressive(frames: Iterable[Shown]) -> Iterator[Shown]:
     """Deinterlace frames from the first interlaced one on, by FFmpeg's ``bwdif``; one frame out for each frame in.
 
-    Frames that are marked as progressive stay as they are.
+    Frames that are marked as progressive stay as they are. Where size or pixel format change, it begins anew.
     """
     graph: Any = None
+    form: tuple[int, int, str] | None = None
     times: deque[int | None] = deque()
     for time, frame in frames:
-        if graph is None and not frame.interlaced_frame:
+        if graph is not None and form != form_of(frame):
+            graph.push(None)
+            yield from pulled(graph, times)
+            graph = None
+        if graph is None and (not frame.interlaced_frame or min(frame.width, frame.height) < SMALLEST):
             yield time, frame
             continue
         if graph is None:
-            graph = deinterlacer(frame)
+            graph, form = deinterlacer(frame), form_of(frame)
         times.append(time)
         graph.push(frame)
         yield from pulled(graph, times)
     if graph is not None:
         graph.push(None)
         yield from pulled(graph, times)
+
+
+def form_of(frame: av.VideoFrame) -> tuple[int, int, str]:
+    """What a filter graph must know of a frame: width, height and pixel format."""
+    return frame.width, frame.height, frame.format.name
 
 
 def pulled(graph: Any, times: deque[int | None]) -> Iterator[Shown]:
@@ -261,8 +285,19 @@ def deinterlacer(frame: av.VideoFrame) -> Any:
     return graph
 
 
-def after(shown: Iterable[Shown], time: int) -> Iterator[Shown] | None:
-    """``shown`` from the frame at ``time`` on; None if that frame does not come."""
-    frames = iter(shown)
-    begun = next(((each, frame) for each, frame in frames if each is None or each >= time), None)
-    return chain(iter([begun]), frames) if begun is not None and begun[0] == time else None
+def along(shown: Iterable[Shown], times: Sequence[int]) -> Iterator[Shown] | None:
+    """``shown`` from the frame at the last of ``times`` on, without the frames before the first of them.
+
+    It is None if frames come at other times: where there is damage, not every packet is a frame, or frames are in
+    another order.
+    """
+    frames, at = iter(shown), 0
+    for each, frame in frames:
+        if at == 0 and each is not None and each < times[0]:
+            continue
+        if each != times[at]:
+            return None
+        at += 1
+        if at == len(times):
+            return chain(iter([(each, frame)]), frames)
+    return None

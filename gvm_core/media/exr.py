@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import MediaError, MissingPackageError, optional
 from ..post.resize import SQUARE
-from .container import open_container
+from .container import open_container, refuse_size
 from .pixels import rgb, rgba
 from .timecode import WIDEST, Labels, from_clock
 
@@ -123,6 +123,10 @@ def read_exr(path: Path, layer: str | None = None, *, alpha: bool = False) -> Te
     """
     found = layers_of(path)
     chosen = choose(found, path, layer)
+    for left, top, right, bottom in (chosen.data, chosen.display):
+        if right < left or bottom < top:
+            raise MediaError(f"{path} is damaged: its header says a picture from {left}, {top} to {right}, {bottom}")
+        refuse_size(path, right + 1 - left, bottom + 1 - top)
     if alpha and "A" not in chosen.channels:
         raise MediaError(f"{path} has no alpha channel (its layer holds {', '.join(chosen.channels)})")
     if (openexr := library()) is not None:

@@ -6,7 +6,7 @@ Packets are read, not decoded. The index of a file stays in memory, for later re
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import MediaError
 from .decoder import Decoder
+from .orientation import upright_size
 
 if TYPE_CHECKING:
     import av
+    from av.packet import Packet
 
 MARGIN = 64
 """Packets read after the requested frame: more than any encoder reorders."""
@@ -29,22 +31,23 @@ class FrameIndex:
     Attributes:
         times: Display time of each frame, in the stream's time base, in order.
         keys: Display time of each key frame, and the decoding time that a container needs to seek to it. Empty if
-            two frames have the same time, a frame has no time, the first frame cannot be decoded, or the file's clock
-            begins again.
+            two frames have the same time, a frame has no time, times go back, or the first frame cannot be decoded.
         whole: Whether these are all frames of the video.
         interlaced: Whether its first frame is interlaced. Such a frame needs the one before it to be deinterlaced.
+        size: Height and width of its first frame, upright; None if none can be decoded.
     """
 
     times: array[int]
     keys: tuple[tuple[int, int], ...]
     whole: bool
     interlaced: bool = False
+    size: tuple[int, int] | None = None
 
-    def positions_before(self, frame: int) -> list[int]:
-        """Seek positions for decoding ``frame``: the key frames displayed at or before it, nearest first."""
+    def starts_before(self, frame: int) -> list[tuple[int, int]]:
+        """Index and seek position of each key frame from which ``frame`` can be decoded, nearest first."""
         earliest = self.times[max(frame - int(self.interlaced), 0)]
         last = bisect_right(self.keys, earliest, key=lambda key: key[0])
-        return [position for _, position in reversed(self.keys[:last])]
+        return [(bisect_left(self.times, time), position) for time, position in reversed(self.keys[:last])]
 
 
 REMEMBERED = 8
@@ -76,7 +79,8 @@ def scan(path: Path, frame: int) -> FrameIndex:
 
     times: list[int] = []
     keys: list[tuple[int, int]] = []
-    sure, latest = True, None
+    sure = True
+    latest, highest = None, 0
     decoder = Decoder(path)
     try:
         for packet in decoder.container.demux(decoder.stream):
@@ -86,9 +90,10 @@ def scan(path: Path, frame: int) -> FrameIndex:
             if time is None:
                 sure = False
                 continue
+            # Decoders give frames in the order of their times if no frame before a key frame is shown after it.
+            sure = sure and in_order(packet, latest) and not (packet.is_keyframe and times and time <= highest)
+            latest, highest = latest if packet.dts is None else packet.dts, max(time, highest) if times else time
             times.append(time)
-            sure = sure and (packet.dts is None or latest is None or packet.dts >= latest)
-            latest = latest if packet.dts is None else packet.dts
             if packet.is_keyframe:
                 keys.append((time, time if packet.dts is None else packet.dts))
             if len(times) > frame + MARGIN:
@@ -105,7 +110,13 @@ def scan(path: Path, frame: int) -> FrameIndex:
     begins = opening is not None and bool(times) and opening.pts == times[0]
     sure = sure and begins and all(a < b for a, b in pairwise(times))
     interlaced = opening is not None and bool(opening.interlaced_frame)
-    return FrameIndex(array("q", times), tuple(sorted(keys)) if sure else (), whole, interlaced)
+    size = None if opening is None else upright_size(opening, path)
+    return FrameIndex(array("q", times), tuple(sorted(keys)) if sure else (), whole, interlaced, size)
+
+
+def in_order(packet: Packet, latest: int | None) -> bool:
+    """Whether ``packet`` is decoded after the packet before it, which is decoded at ``latest``, as far as they say."""
+    return packet.dts is None or latest is None or packet.dts >= latest
 
 
 def first_frame(path: Path) -> av.VideoFrame | None:

@@ -44,6 +44,12 @@ def is_turned(matrix: Matrix) -> bool:
     return abs(matrix[1]) > abs(matrix[0])
 
 
+def upright_size(frame: av.VideoFrame, path: Path) -> tuple[int, int]:
+    """Height and width of the decoded ``frame`` of the file ``path`` when it is upright."""
+    turned = is_turned(display_matrix(frame, path))
+    return (frame.width, frame.height) if turned else (frame.height, frame.width)
+
+
 def display_matrix(frame: av.VideoFrame, path: Path) -> Matrix:
     """The matrix of a frame's tags.
 
@@ -74,5 +80,5 @@ def exif_orientation(path: Path) -> int | None:
     try:
         with Image.open(path) as picture:
             return int(picture.getexif().get(ORIENTATION, 1))
-    except (OSError, ValueError, SyntaxError, TypeError):
+    except Exception:  # noqa: BLE001  Pillow's errors have no base class of their own, and FFmpeg reads the picture
         return None

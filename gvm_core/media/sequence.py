@@ -27,7 +27,7 @@ from ..atomic import atomic
 from ..errors import MediaError, NoSuchFrameError
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
-from .container import open_container
+from .container import open_container, refuse_size
 from .exr import ExrFacts, facts_of, listed, read_exr
 from .pixels import frame_for, rgb, rgba
 from .timecode import Labels
@@ -180,9 +180,20 @@ class SequenceReader:
         """Number of frames to read."""
         return len(self.stems)
 
+    def counted(self) -> int:
+        """Number of frames to read."""
+        return len(self.stems)
+
     def __iter__(self) -> Iterator[Tensor]:
+        size = None
         for file, held in groupby(self.files):
             picture = read_picture(file, alpha=self.alpha, layer=self.layer, strict=self.strict)
+            height, width = picture.shape[-2:]
+            if (size := size or (height, width)) != (height, width):
+                raise MediaError(
+                    f"{file} is {width}x{height} pixels, but {self.files[0].name} is {size[1]}x{size[0]}; all pictures of "
+                    "a sequence must have the same size: take the other one away, or scale it"
+                )
             yield from (picture for _ in held)
 
     def __enter__(self) -> SequenceReader:
@@ -265,7 +276,9 @@ def decoded(path: Path, alpha: bool) -> Tensor:
 
     try:
         with open_container(path) as container:
-            frame = next(container.decode(video=0))
+            stream = container.streams.video[0]
+            refuse_size(path, stream.width, stream.height)
+            frame = next(container.decode(stream))
             return rgba(frame, path) if alpha else rgb(frame, path)
     except (FFmpegError, OSError, StopIteration, IndexError) as error:
         raise MediaError(f"{path} cannot be read as a picture: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from array import array
 from bisect import bisect_left
@@ -10,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,13 +20,15 @@ from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError
 from ..post.hdr import to_srgb
-from ..post.resize import SQUARE
+from ..post.resize import SQUARE, resize
 from .clock import BACK
-from .decoder import Decoder, Shown, after
-from .index import first_frame, frame_index
-from .orientation import display_matrix, is_turned
+from .decoder import Decoder, Shown, along
+from .index import FrameIndex, first_frame, frame_index
+from .orientation import display_matrix, is_turned, upright_size
 from .pixels import frame_for, rgb, rgba
 from .timecode import WIDEST, Labels, Timecode, first_value, timecode_in
+
+log = logging.getLogger(__name__)
 
 BT709 = 1
 
@@ -61,6 +65,8 @@ machine, but a resumed run must give the same bytes.
 
 TRIES = 2
 """Number of key frames to try before a range is decoded from the video's first frame."""
+DAY, CENTURY = 86400, 100 * 366 * 86400
+"""In seconds: how far apart two frames may be, and how late a video may begin."""
 COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 
 
@@ -91,8 +97,9 @@ class VideoReader:
         stream = self.decoder.stream
         self.rate = self.decoder.rate
         self.time_base = Fraction(stream.time_base or 1 / self.rate)
-        self.times = array("q")
-        self.shift = 0  # added to all times since the file's clock began again
+        self.times, self.moved = array("q"), 0
+        self.size: tuple[int, int] | None = None  # of the first frame
+        self.changed = False
         # now, because decoders of ProRes forget what the container says
         self.primaries, self.transfer, self.matrix = (int(getattr(stream.codec_context, name)) for name in COLOR_TAGS)
 
@@ -127,17 +134,33 @@ class VideoReader:
             total = min(total, self.last + 1)
         return None if total is None else max(total - self.first, 0)
 
+    def counted(self) -> int:
+        """Number of frames to read, by the packets in the file. This looks through the whole file."""
+        total = len(frame_index(self.path, sys.maxsize).times)
+        return max((total if self.last is None else min(total, self.last + 1)) - self.first, 0)
+
     def __iter__(self) -> Iterator[Tensor]:
         index = -1
         for index, (time, frame) in self.decoded_from(self.first):
             if self.last is not None and index > self.last:
                 return
             self.times.append(self.rising(time))
+            self.size = self.size or upright_size(frame, self.path)
             if index >= self.first:
                 picture = (rgba if self.alpha else rgb)(frame, self.path, self.matrix)
-                yield to_srgb(picture, self.transfer, self.primaries)
+                yield self.sized(to_srgb(picture, self.transfer, self.primaries), index)
         if index < self.first:
             raise NoSuchFrameError(f"{self.path} has {index + 1} frames; there is no frame {self.first}", index + 1)
+
+    def sized(self, picture: Tensor, index: int) -> Tensor:
+        """The picture of frame ``index``, scaled to the size of the video's first frame if it has another."""
+        if self.size is None or tuple(picture.shape[-2:]) == self.size:
+            return picture
+        if not self.changed:
+            words = (self.path, index, *reversed(picture.shape[-2:]), *reversed(self.size))
+            log.warning("%s changes its size: frame %d is %dx%d, so it is scaled to the first size, %dx%d", *words)
+            self.changed = True
+        return resize(picture[None], self.size)[0]
 
     def decoded_from(self, first: int) -> Iterator[tuple[int, Shown]]:
         """Frames with their indices and times, from ``first`` on, or from an earlier frame.
@@ -150,9 +173,11 @@ class VideoReader:
                 index = frame_index(self.path, first)
         if index is not None and index.keys:
             wanted = min(first, len(index.times) - 1)
-            for position in index.positions_before(wanted)[:TRIES]:
-                if (frames := after(self.decoder.frames(position), index.times[wanted])) is not None:
-                    self.times = array("q", index.times[:wanted])
+            for start in index.starts_before(wanted)[:TRIES]:
+                if (frames := self.decoded_along(index, wanted, *start)) is not None:
+                    self.size = index.size
+                    for time in index.times[:wanted]:
+                        self.times.append(self.rising(time))
                     yield from enumerate(frames, wanted)
                     return
             decoded = self.decoder.decoded
@@ -161,16 +186,37 @@ class VideoReader:
             self.decoder.decoded = decoded
         yield from enumerate(self.decoder.frames())
 
+    def decoded_along(self, index: FrameIndex, wanted: int, key: int, position: int) -> Iterator[Shown] | None:
+        """Frames from ``wanted`` on, decoded from the key frame ``key`` at ``position``.
+
+        It is None where they may be others than when the whole video is decoded: if the frames before are not as
+        ``index`` says, after damage, and in another size than the first frame's.
+        """
+        try:
+            frames = along(self.decoder.frames(position), index.times[key : wanted + 1])
+            begun = next(frames or iter(()), None)
+        except MediaError:
+            if self.strict:
+                raise
+            return None
+        if frames is None or begun is None or self.decoder.hurt:
+            return None
+        return chain((begun,), frames) if upright_size(begun[1], self.path) == index.size else None
+
     def rising(self, time: int | None) -> int:
-        """The next display time. It is one frame after the last one, if the file gives none or its clock begins again."""
+        """The next display time. If the file gives none, or one that cannot be, it is one frame after the last one.
+
+        Where the clock jumps back, as in files that were put together, or on by more than a day, time goes on from there.
+        """
         if not self.times:
-            return time or 0
-        latest, step = self.times[-1], max(round(1 / (self.rate * self.time_base)), 1)
+            self.moved = -time if time is not None and abs(time) * self.time_base > CENTURY else 0
+            return 0 if time is None else time + self.moved
+        last, step = self.times[-1], max(round(1 / (self.rate * self.time_base)), 1)
         if time is None:
-            return latest + step
-        if (time + self.shift - latest) * self.time_base < -BACK:
-            self.shift = latest + step - time
-        return max(time + self.shift, latest + 1)
+            return last + step
+        if not last - BACK / self.time_base <= time + self.moved <= last + DAY / self.time_base:
+            self.moved = last + step - time
+        return max(time + self.moved, last + 1)
 
     def __enter__(self) -> VideoReader:
         return self

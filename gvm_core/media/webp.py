@@ -59,7 +59,7 @@ class WebPReader(SequenceReader):
                     yield (good := torch.from_numpy(levels).movedim(-1, 0).contiguous() / 255)
         except MediaError:
             raise
-        except (OSError, EOFError, SyntaxError, ValueError) as error:
+        except Exception as error:
             if self.strict or good is None:
                 raise MediaError(f"{self.path} is damaged at frame {index}: {error}") from error
             log.warning("%s is damaged from frame %d on; the frame before it is held", self.path, index)

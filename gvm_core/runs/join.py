@@ -7,6 +7,8 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from fractions import Fraction
+from itertools import chain, pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ from .sound import EDITED, Packets, Track, add_sound, cause, plan_sound
 log = logging.getLogger(__name__)
 
 UNLABELLED = Labels()
+LONGEST, FINEST = 2**31 - 1, 90000
+"""Ticks for which a frame in .mov and .mp4 can be shown, and how many a second may have if nobody says it."""
+TICKS = {".mkv": Fraction(1, 1000)}
+"""Containers with a clock of their own, and its tick in seconds. Frames nearer than that would have the same time."""
 
 
 def join_videos(
@@ -63,8 +69,7 @@ def write_video(
     """`join_videos` with these ``tracks`` of ``source``. If ``silent``, they stay empty: only their headers are written."""
     from av.error import FFmpegError
 
-    times, time_base = parts[0].times
-    options = {"movie_timescale": str(time_base.denominator)} if path.suffix.lower() in EDITED else {}
+    begin, (time_base, least, options) = first_moment(parts[0]), clock(parts, path.suffix.lower())
     try:
         with ExitStack() as stack:
             container = stack.enter_context(open_container(path, "w", options))
@@ -73,13 +78,13 @@ def write_video(
                 # not opaque, older PyAV would open an encoder and write its parameters
                 stream: Any = container.add_stream_from_template(template, opaque=True)
                 rate = template.average_rate or template.guessed_rate  # .nut has no mean of less than three frames
-                step = max(round(1 / (rate * time_base)), 1) if rate else 1
+                step = Fraction(1 / rate) if rate else time_base
             with suppress(RuntimeError):  # older PyAV counts in 1/90000 s
                 stream.time_base = time_base
             tag(stream, labels)
-            flows = [video_packets(parts, name, stream, times[0], step)]
+            flows = [video_packets(parts, name, stream, time_base, least, step)]
             if source is not None:
-                span = (times[0] * time_base, None if whole else last_moment(parts[-1], step))
+                span = (begin, None if whole else last_moment(parts[-1], step))
                 sound = add_sound(stack, container, source, tracks, span)
                 flows += [] if silent else [lasting(flow, source) for flow in sound]
             for _, packet in heapq.merge(*flows, key=lambda timed: timed[0]):
@@ -103,23 +108,47 @@ def tag(stream: Any, labels: Labels) -> None:
         stream.metadata["reel_name"] = labels.reel
 
 
-def last_moment(part: Part, step: int) -> Fraction:
-    """The time at which the last frame of ``part`` ends, in seconds."""
+def first_moment(part: Part) -> Fraction:
+    """The time at which the first frame of ``part`` is shown, in seconds."""
     times, time_base = part.times
-    return (times[-1] + step) * time_base
+    return times[0] * time_base
 
 
-def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: int, step: int) -> Packets:
+def last_moment(part: Part, step: Fraction) -> Fraction:
+    """The time at which the last frame of ``part`` ends, in seconds, if it is shown for ``step`` seconds."""
+    times, time_base = part.times
+    return times[-1] * time_base + max(step, time_base)
+
+
+def clock(parts: Sequence[Part], suffix: str) -> tuple[Fraction, int, dict[str, str]]:
+    """How a container counts time: the unit in seconds, how many units frames must be apart at least, and options for it.
+
+    The unit is that of the parts' times, unless a frame is shown for so long that the container cannot count it.
+    """
+    unit = parts[0].times[1]
+    if suffix not in EDITED:
+        return unit, max(ceil(TICKS.get(suffix, unit) / unit), 1), {}
+    every = chain.from_iterable(part.times[0] for part in parts)
+    longest = max((b - a for a, b in pairwise(every)), default=1) * unit
+    if longest * max(unit.denominator, FINEST) <= LONGEST:
+        return unit, 1, {"movie_timescale": str(unit.denominator)}
+    unit = unit if longest * unit.denominator <= LONGEST else Fraction(1, int(LONGEST / longest))
+    scale = str(unit.denominator)
+    return unit, 1, {"movie_timescale": scale, "video_track_timescale": scale}
+
+
+def video_packets(parts: Sequence[Part], name: str, stream: Any, unit: Fraction, least: int, step: Fraction) -> Packets:
     """The packets of all parts: one per frame, in order, because none of our encoders reorders frames.
 
     Args:
-        parts: The parts.
+        parts: The parts. The first frame gets the time 0.
         name: Name of the file in each part's folder.
         stream: The stream to write to.
-        begin: The time that becomes 0, in the parts' time base.
-        step: How long the last frame is shown, in the same unit.
+        unit: The unit of its times, in seconds; see `clock`.
+        least: How many units frames must be apart at least.
+        step: How long the last frame is shown, in seconds.
     """
-    held = None
+    held, begin = None, first_moment(parts[0])
     for part in parts:
         times, time_base = part.times
         with open_container(part.folder / name) as container:
@@ -129,15 +158,16 @@ def video_packets(parts: Sequence[Part], name: str, stream: Any, begin: int, ste
                 f"{part.folder} is damaged: it has {len(packets)} of {len(times)} frames; delete it and start again"
             )
         for packet, time in zip(packets, times, strict=True):
-            packet.stream, packet.time_base = stream, time_base
-            packet.pts = packet.dts = time - begin
+            packet.stream, packet.time_base = stream, unit
+            packet.pts = packet.dts = round((time * time_base - begin) / unit)
             if held is not None:
-                held.duration = packet.pts - held.pts
-                yield held.pts * time_base, held
+                packet.pts = packet.dts = max(packet.pts, held.pts + least)
+                held.duration = min(packet.pts - held.pts, LONGEST)  # older PyAV takes no more
+                yield held.pts * unit, held
             held = packet
     if held is not None:
-        held.duration = step
-        yield held.pts * held.time_base, held
+        held.duration = min(max(round(step / unit), least), LONGEST)
+        yield held.pts * unit, held
 
 
 def lasting(sound: Packets, source: Path) -> Packets:

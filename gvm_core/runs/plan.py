@@ -79,7 +79,11 @@ def rehearse(shot: Shot, parts: Parts) -> None:
             if codec_of(path) is not None:
                 rehearse_video(shot, trial, name, stage / f"joined{path.suffix}", path, reader.labels)
         with shot.open(shot.first, shot.last) as reader:
-            refuse_without_room(shot, parts, trial, (reader.count or 0) - parts.count())
+            done = parts.count()
+            try:
+                refuse_without_room(shot, parts, trial, (reader.count or 0) - done)
+            except MediaError:  # a damaged header may say too many
+                refuse_without_room(shot, parts, trial, reader.counted() - done)
     except GVMError:
         raise
     except (FFmpegError, OSError, ValueError) as error:  # the last one: this FFmpeg does not have the encoder

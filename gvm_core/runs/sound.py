@@ -39,6 +39,8 @@ TRIED = 1
 """Seconds of a track that are tried."""
 APART = 10
 """Seconds by which packets of different tracks may lie apart in a file."""
+SILENCE = 3600
+"""Seconds of silence that a track may have where it says nothing. Hours of it are damage."""
 EDITED = (".mov", ".mp4")
 """Containers that hide what lies before time 0 (edit lists). Others would show every frame later instead."""
 KEPT_TAGS = ("language", "title", "handler_name")
@@ -231,7 +233,9 @@ def decoded(source: Path, index: int, span: Span, rate: int = 0, layout: str = L
             yield from pulled(graph_from("amovie", movie, span, 0, rate, layout))
             return
         count = 0
-        for form, frames in groupby(frames_of(container, index), key=form_of):  # broadcasts change theirs
+        for form, frames in groupby(
+            steady(frames_of(container, index), span[0]), key=form_of
+        ):  # broadcasts change theirs
             graph = graph_from("abuffer", dict(form), span, count, rate, layout)
             for frame in chain(frames, [None]):
                 try:
@@ -254,6 +258,25 @@ def frames_of(container: Any, index: int) -> Iterator[Any]:
                 if frame.pts is not None:
                     frame.pts += round(clock.shift(index, frame.pts * frame.time_base) / frame.time_base)
                 yield frame
+
+
+def steady(frames: Iterator[Any], begin: Fraction) -> Iterator[Any]:
+    """``frames`` that begin at ``begin`` seconds or later, without gaps of more than `SILENCE`, which only damage makes.
+
+    Such a gap would be filled with silence, until the disk is full. What comes after it is moved instead.
+    """
+    expected, moved = begin, Fraction(0)
+    for frame in frames:
+        if frame.pts is not None:
+            time = frame.pts * frame.time_base + moved
+            if time - expected > SILENCE:
+                time, moved = expected, moved + expected - time
+            if moved:
+                frame.time_base = Fraction(1, frame.sample_rate)
+                frame.pts = round(time * frame.sample_rate)
+            expected = max(time, begin)
+        expected += Fraction(frame.samples, frame.sample_rate)
+        yield frame
 
 
 def form_of(frame: Any) -> tuple[tuple[str, str], ...]:
