@@ -47,6 +47,16 @@ class MissingPackageError(GVMError, ImportError):
     """An optional package that is needed here and is not installed."""
 
 
+def cause(error: Exception) -> str:
+    """What went wrong, in as few words as the error has.
+
+    Example:
+        >>> cause(OSError(28, "No space left on device", "m.mov")), cause(ValueError())
+        ('No space left on device', 'ValueError')
+    """
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def optional(module: str, package: str) -> Any:
     """Import ``module`` of ``package``, which is not among the required packages.
 

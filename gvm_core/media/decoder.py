@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MediaError
+from ..errors import MediaError, cause
 from .container import most_pixels, open_container, refuse_size
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Decoder:
         try:
             self.container: InputContainer = open_container(path)
         except (FFmpegError, OSError) as error:
-            raise MediaError(f"{path} cannot be read as a video or picture: {error}") from error
+            raise MediaError(f"{path} cannot be read as a video or picture: {cause(error)}") from error
         try:
             self.stream: VideoStream = picture_track(self.container, path)
             refuse_size(path, self.stream.width, self.stream.height)
@@ -135,7 +135,9 @@ class Decoder:
         if last is not None and last[0] is not None:
             yield from ((each, last[1]) for each in self.missed(last[0], None))
         elif self.damage is not None and last is None:
-            raise MediaError(f"{self.path} is damaged: no frame of it can be decoded: {self.damage}") from self.damage
+            raise MediaError(
+                f"{self.path} is damaged: no frame of it can be decoded: {cause(self.damage)}"
+            ) from self.damage
 
     def stored(self) -> Iterator[av.VideoFrame]:
         """The frames that can be decoded, packet by packet. Notes the packets' times, and damage."""
@@ -174,7 +176,7 @@ class Decoder:
     def note(self, error: Exception) -> None:
         """Remember that there is damage, or raise it."""
         if self.strict:
-            raise MediaError(f"{self.path} is damaged after {self.decoded} frames: {error}") from error
+            raise MediaError(f"{self.path} is damaged after {self.decoded} frames: {cause(error)}") from error
         self.damage = self.damage or error
         self.hurt.add(self.group)
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import MediaError, MissingPackageError, optional
+from ..errors import MediaError, MissingPackageError, cause, optional
 from ..post.resize import SQUARE
 from .container import open_container, refuse_size
 from .pixels import rgb, rgba
@@ -137,7 +137,7 @@ def read_exr(path: Path, layer: str | None = None, *, alpha: bool = False) -> Te
         return by_ffmpeg(path, chosen, alpha)
     except (FFmpegError, OSError, StopIteration, IndexError) as error:
         raise MediaError(
-            f"{path} cannot be read as a picture: {error}. FFmpeg reads some EXR files only. The OpenEXR package reads "
+            f"{path} cannot be read as a picture: {cause(error)}. FFmpeg reads some EXR files only. The OpenEXR package reads "
             f"them all: pip install 'OpenEXR>=3.3'. The file holds {listed(found)}"
         ) from error
 
@@ -161,7 +161,7 @@ def by_openexr(openexr: Any, path: Path, layer: Layer, alpha: bool) -> Tensor:
             channels = file.parts[layer.part].channels
             stored = torch.stack([torch.from_numpy(channels[name].pixels.astype("f4")) for name in names])
     except (RuntimeError, ValueError, OSError, IndexError, KeyError, TypeError) as error:
-        raise MediaError(f"{path} cannot be read as a picture: {error}") from error
+        raise MediaError(f"{path} cannot be read as a picture: {cause(error)}") from error
     if len(layer.colour) == 1:
         stored = torch.cat([stored[:1].expand(3, -1, -1), stored[1:]])
     return placed(stored, layer.data, layer.display)
@@ -223,7 +223,7 @@ def layers_of(path: Path) -> list[Layer]:
         headers = headers_of(path)
         return [layer for part, each in enumerate(headers) for layer in layers_in(each, part, len(headers) > 1)]
     except (OSError, ValueError, IndexError, KeyError, struct.error) as error:
-        raise MediaError(f"{path} cannot be read as an EXR picture: {error}") from error
+        raise MediaError(f"{path} cannot be read as an EXR picture: {cause(error)}") from error
 
 
 def layers_in(header: dict[bytes, bytes], part: int, several: bool) -> list[Layer]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MediaError
+from ..errors import MediaError, cause
 from .decoder import Decoder
 from .orientation import upright_size
 
@@ -99,7 +99,7 @@ def scan(path: Path, frame: int) -> FrameIndex:
             if len(times) > frame + MARGIN:
                 break
     except (FFmpegError, OSError) as error:
-        raise MediaError(f"{path} cannot be read as a video: {error}") from error
+        raise MediaError(f"{path} cannot be read as a video: {cause(error)}") from error
     finally:
         decoder.close()
     whole = len(times) <= frame + MARGIN

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..atomic import atomic
-from ..errors import MediaError, NoSuchFrameError
+from ..errors import MediaError, NoSuchFrameError, cause
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
 from .container import open_container, refuse_size
@@ -281,7 +281,7 @@ def decoded(path: Path, alpha: bool) -> Tensor:
             frame = next(container.decode(stream))
             return rgba(frame, path) if alpha else rgb(frame, path)
     except (FFmpegError, OSError, StopIteration, IndexError) as error:
-        raise MediaError(f"{path} cannot be read as a picture: {error}") from error
+        raise MediaError(f"{path} cannot be read as a picture: {cause(error)}") from error
 
 
 def is_pattern(path: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import MediaError, NoSuchFrameError
+from ..errors import MediaError, NoSuchFrameError, cause
 from ..post.hdr import to_srgb
 from ..post.resize import SQUARE, resize
 from .clock import BACK
@@ -258,7 +258,7 @@ class VideoWriter:
                     setattr(converted, name, BT709)
             self.container.mux(self.stream.encode(converted))
         except FFmpegError as error:
-            raise MediaError(f"{self.path} cannot be written with {self.codec.name}: {error}") from error
+            raise MediaError(f"{self.path} cannot be written with {self.codec.name}: {cause(error)}") from error
 
     def open(self, height: int, width: int) -> tuple[Any, Any]:
         """The container and stream for frames of this size. The tags say BT.709: it is true of mattes and pictures."""

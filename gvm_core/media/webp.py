@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import MediaError, NoSuchFrameError, optional
+from ..errors import MediaError, NoSuchFrameError, cause, optional
 from .sequence import SequenceReader
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class WebPReader(SequenceReader):
             raise
         except Exception as error:
             if self.strict or good is None:
-                raise MediaError(f"{self.path} is damaged at frame {index}: {error}") from error
+                raise MediaError(f"{self.path} is damaged at frame {index}: {cause(error)}") from error
             log.warning("%s is damaged from frame %d on; the frame before it is held", self.path, index)
             yield from [good] * (len(self.times) - index)
 

@@ -12,12 +12,12 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ..errors import MediaError
+from ..errors import MediaError, cause
 from ..media.container import open_container
 from ..media.timecode import Labels
 from ..media.video import BT709, COLOR_TAGS
 from .parts import Part
-from .sound import EDITED, Packets, Track, add_sound, cause, plan_sound
+from .sound import EDITED, Packets, Track, add_sound, plan_sound
 
 log = logging.getLogger(__name__)
 

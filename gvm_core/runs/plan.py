@@ -12,14 +12,14 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
-from ..errors import GVMError, MediaError
+from ..errors import GVMError, MediaError, cause
 from ..frames import Clip, Original
 from ..media.timecode import Labels
 from ..media.video import VideoReader
 from .join import write_video
 from .parts import Parts
 from .shot import Shot, codec_of, is_picture
-from .sound import cause, plan_sound
+from .sound import plan_sound
 from .write import PartWriter
 
 log = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
+from ..errors import cause
 from ..media.clock import Clock
 from ..media.container import open_container
 from ..media.video import usual_layout
@@ -135,11 +136,6 @@ def refusal(source: Path, path: Path, start: Fraction, track: Track) -> str:
     except Exception as error:  # noqa: BLE001  as in `plan_track`
         return cause(error)
     return ""
-
-
-def cause(error: Exception) -> str:
-    """What went wrong, in as few words as the error has."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def add_sound(stack: ExitStack, container: Any, source: Path, tracks: Sequence[Track], span: Span) -> list[Packets]:
