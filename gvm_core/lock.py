@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from .errors import MediaError
+from .errors import MediaError, cause
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -61,41 +61,48 @@ def take(path: Path) -> tuple[BaseFileLock, bool] | None:
     Raises:
         MediaError: If the lock's folder cannot be created or written to.
     """
-    tried: tuple[BaseFileLock, bool] | OSError | None = None
+    failed: OSError | None = None
     for _ in range(ATTEMPTS):
-        tried = attempt(path)
-        if tried is not None and not isinstance(tried, FileNotFoundError):
-            break
-    if tried is None or isinstance(tried, (tuple, TimeoutError)):
-        return tried if isinstance(tried, tuple) else None
+        try:
+            if (taken := attempt(path)) is not None:
+                return taken
+            failed = None
+        except TimeoutError:  # noqa: PERF203  the next try may go better
+            return None
+        except OSError as error:
+            failed = error
+            if not isinstance(error, FileNotFoundError):
+                break
+    if failed is None:
+        return None
     raise MediaError(
-        f"nothing can be written to the folder {path.parent}: {tried.strerror or tried}; choose another folder"
-    ) from tried
+        f"nothing can be written to the folder {path.parent}: {cause(failed)}; choose another folder"
+    ) from failed
 
 
-def attempt(path: Path) -> tuple[BaseFileLock, bool] | OSError | None:
-    """`take`, once: the lock, or why not; None if another process has deleted its file in this moment.
+def attempt(path: Path) -> tuple[BaseFileLock, bool] | None:
+    """`take`, once; None if another process has deleted the lock's file in this moment.
 
-    It is a `TimeoutError` if another process has the lock, and a `FileNotFoundError` if its folder disappears meanwhile.
+    Raises:
+        TimeoutError: If another process has the lock.
+        FileNotFoundError: If another process deletes the lock's folder in this moment.
+        OSError: If the folder cannot be created or written to.
     """
     from filelock import FileLock, SoftFileLock
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        known, stays = locks_of(path.parent)
-        if not known:
-            lock = SoftFileLock(path, thread_local=False)
-            lock.acquire(timeout=0)
-            return lock, False
-        lock = FileLock(path, thread_local=False)
-        with path.open("ab") as seen:
-            lock.acquire(timeout=0)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(seen.fileno()), path.stat()):
-                    return lock, stays
-        lock.release()
-    except OSError as error:
-        return error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known, stays = locks_of(path.parent)
+    if not known:
+        lock = SoftFileLock(path, thread_local=False)
+        lock.acquire(timeout=0)
+        return lock, False
+    lock = FileLock(path, thread_local=False)
+    with path.open("ab") as seen:
+        lock.acquire(timeout=0)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(seen.fileno()), path.stat()):
+                return lock, stays
+    lock.release()
     return None
 
 

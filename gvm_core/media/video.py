@@ -73,8 +73,9 @@ COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 class VideoReader:
     """The frames of a video as a screen shows them: an iterable of ``[3, H, W]`` float32, sRGB 0..1, to be read once.
 
-    Conversion to RGB keeps 16 bits. HDR is tone-mapped, wide colours are converted. Frames come upright and progressive. Only the current frame is in memory. A frame
-    that is lost to damage is replaced by the one before it, so that count and times stay.
+    Conversion to RGB keeps 16 bits. HDR is tone-mapped, wide colours are converted. Frames come upright and progressive,
+    and all in the size of the first one. Only the current frame is in memory. A frame that is lost to damage is replaced
+    by the one before it, so that count and times stay.
 
     Args:
         path: Any file that FFmpeg reads; a still picture is a video of one frame.
@@ -97,7 +98,8 @@ class VideoReader:
         stream = self.decoder.stream
         self.rate = self.decoder.rate
         self.time_base = Fraction(stream.time_base or 1 / self.rate)
-        self.times, self.moved = array("q"), 0
+        self.times, self.moved = array("q"), 0  # what was added to the last time
+        self.step, *self.limits = (max(round(each / self.time_base), 1) for each in (1 / self.rate, BACK, DAY, CENTURY))
         self.size: tuple[int, int] | None = None  # of the first frame
         self.changed = False
         # now, because decoders of ProRes forget what the container says
@@ -208,14 +210,15 @@ class VideoReader:
 
         Where the clock jumps back, as in files that were put together, or on by more than a day, time goes on from there.
         """
+        back, day, century = self.limits
         if not self.times:
-            self.moved = -time if time is not None and abs(time) * self.time_base > CENTURY else 0
+            self.moved = -time if time is not None and abs(time) > century else 0
             return 0 if time is None else time + self.moved
-        last, step = self.times[-1], max(round(1 / (self.rate * self.time_base)), 1)
+        last = self.times[-1]
         if time is None:
-            return last + step
-        if not last - BACK / self.time_base <= time + self.moved <= last + DAY / self.time_base:
-            self.moved = last + step - time
+            return last + self.step
+        if not last - back <= time + self.moved <= last + day:
+            self.moved = last + self.step - time
         return max(time + self.moved, last + 1)
 
     def __enter__(self) -> VideoReader:
