@@ -92,14 +92,12 @@ def variants(frame):
 
 def as_ffmpeg_shows(path, name, cases, deep, tmp_path):
     """What the command line makes of the same bytes: ``[3, H, W]`` for each of ``cases``."""
-    if deep and name.endswith("be"):  # which zscale gets by way of another filter, a level off
-        swapped = np.fromfile(path, ">u2").astype("<u2")
-        path, name = tmp_path / "swapped.raw", f"{name.removesuffix('be')}le"
-        swapped.tofile(path)
+    if deep:
+        path, name = as_zscale_reads(path, name, tmp_path)
     command = [FFMPEG, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", name, "-s", f"{WIDTH}x{HEIGHT}", "-i", path]
     for number, (tag, full) in enumerate(cases):
         spread = "full" if full == 2 else "limited"
-        if deep:
+        if deep and tag in NAMES:
             tags = f"colorspace={NAMES[tag]}:range={spread}:color_trc=bt709:color_primaries=bt709"
             chain = f"setparams={tags},zscale=m=gbr:r=full,format=gbrpf32le"
         elif tag in NAMES and full:
@@ -119,6 +117,21 @@ def as_ffmpeg_shows(path, name, cases, deep, tmp_path):
             yield torch.from_numpy(levels).movedim(-1, 0) / 65535
 
 
+def as_zscale_reads(path, name, tmp_path):
+    """The same levels, planar and little-endian: others reach zscale by way of another filter, a level off."""
+    kind, order = ("f4" if "f32" in name else "u2"), (">" if name.endswith("be") else "<")
+    levels = np.fromfile(path, f"{order}{kind}").astype(f"<{kind}")
+    planar, size = f"{name.removesuffix('be').removesuffix('le')}le", WIDTH * HEIGHT
+    if name.startswith(("p0", "p2", "p4")):  # luma, then chroma in pairs
+        pairs = levels[size:].reshape(-1, 2)
+        levels = np.concatenate([levels[:size], pairs[:, 0], pairs[:, 1]])
+        planar = {"p0": "yuv420p16le", "p2": "yuv422p16le", "p4": "yuv444p16le"}[name[:2]]
+    elif name.startswith("ayuv64"):
+        levels, planar = levels.reshape(-1, 4).T[1:].flatten(), "yuv444p16le"
+    levels.tofile(tmp_path / "planar.raw")
+    return tmp_path / "planar.raw", planar
+
+
 @pytest.mark.parametrize("name", formats())
 def test_a_pixel_format_has_the_colours_that_ffmpeg_shows(tmp_path, name):
     picture, raw = tmp_path / "bars.png", tmp_path / "frame.raw"
@@ -128,10 +141,11 @@ def test_a_pixel_format_has_the_colours_that_ffmpeg_shows(tmp_path, name):
     frame = raw_frame(raw, name)
     bits = max(component.bits for component in frame.format.components)
     yuv = not frame.format.is_rgb and len(frame.format.components) > 2
-    deep = bits == 16 and yuv and frame.format.is_planar and not name.startswith(("p0", "p2", "p4"))
+    exact = bits >= 16  # float, too
+    deep = exact and (yuv or name.startswith(("gbrpf32", "gbrapf32")))
     cases = variants(frame)
     least = min(component.bits for component in frame.format.components if not component.is_alpha)
-    step = 0.2 / 255 if deep else max(1.5 / 255, 1.5 / (2**least - 1) if least < 8 else 0)
+    step = 0.2 / 255 if exact else max(1.5 / 255, 1.5 / (2**least - 1) if least < 8 else 0)
     for (tag, full), wanted in zip(cases, as_ffmpeg_shows(raw, name, cases, deep, tmp_path), strict=True):
         frame = raw_frame(raw, name)
         frame.colorspace, frame.color_range = tag, full
