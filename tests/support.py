@@ -58,7 +58,7 @@ SAME_STORED = 2e-6
 """The same for mattes, which are handed on in float32 from stage to stage."""
 
 
-def tiny_weights(seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def tiny_weights(seed: int = 0, unet=TINY_UNET, vae=TINY_VAE) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Random weights of a UNet and a VAE in the published layout, exact in half precision; the same on any machine.
 
     Nothing in them is zero or one, which would hide mistakes, and outputs are as large as a trained model's.
@@ -69,7 +69,7 @@ def tiny_weights(seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
     louder = {"unet.conv_out.weight": 3, "vae.quant_conv.weight": 8, "vae.decoder.conv_out.weight": 12}
     both = []
-    for prefix, kind, config in (("unet", MattingUNet, TINY_UNET), ("vae", TemporalVAE, TINY_VAE)):
+    for prefix, kind, config in (("unet", MattingUNet, unet), ("vae", TemporalVAE, vae)):
         with torch.device("meta"):
             shapes = published_shapes(kind(config))
         weights = {}
@@ -137,11 +137,13 @@ def assert_rounds_like(found, float32, exact):
     assert strays(found) <= allowed, f"strays by {strays(found):.1e} where float32 strays by {strays(float32):.1e}"
 
 
-def write_tiny_model(folder: Path, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
+def write_tiny_model(
+    folder: Path, seed: int = 0, dtype: torch.dtype = torch.float32, unet=TINY_UNET, vae=TINY_VAE
+) -> Path:
     """A model folder in the published layout with random weights at toy size."""
     from safetensors.torch import save_file
 
-    for name, weights, config in zip(("unet", "vae"), tiny_weights(seed), (TINY_UNET, TINY_VAE), strict=True):
+    for name, weights, config in zip(("unet", "vae"), tiny_weights(seed, unet, vae), (unet, vae), strict=True):
         (folder / name).mkdir(parents=True)
         half = {key: value.to(dtype) for key, value in weights.items()}
         save_file(half, folder / name / "diffusion_pytorch_model.safetensors")

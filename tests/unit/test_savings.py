@@ -20,6 +20,7 @@ from support import (
     our_networks,
     own_size,
     stock_networks,
+    write_tiny_model,
 )
 
 from gvm_core import MattingPipeline, TorchHost, load_model
@@ -327,13 +328,26 @@ def test_little_memory_chooses_a_leaner_way_at_once_and_the_same_picture(tiny_fo
     assert max(little.asked) < 0.5 * max(plenty.asked)
 
 
+TWO_LEVELS = TINY_UNET | {
+    "down_block_types": ["CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"],
+    "up_block_types": ["UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"],
+    "block_out_channels": [32, 64],
+    "layers_per_block": 1,
+    "transformer_layers_per_block": 1,
+    "num_attention_heads": [2, 4],
+}
+TWO_BLOCKS = {"down_block_types": ["DownEncoderBlock2D"] * 2, "block_out_channels": [32, 64]}
+"""Every kind of block, with fewer kernels to compile."""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="compiled networks are NOT tested: there is no C++ compiler")
-def test_compiled_networks_give_the_same_matte_and_survive_other_sizes(tiny_folder, tmp_path, monkeypatch):
+def test_compiled_networks_give_the_same_matte_and_survive_other_sizes(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # a killed run leaves halves of files in the usual one
-    plain, compiled = load_model(tiny_folder), load_model(tiny_folder)
+    folder = write_tiny_model(tmp_path / "two levels", unet=TWO_LEVELS, vae=TINY_VAE | TWO_BLOCKS)
+    plain, compiled = load_model(folder), load_model(folder)
     compiled.compile()
-    exact = load_model(tiny_folder, torch.double)
+    exact = load_model(folder, torch.double)
     for frames, height, width in ((8, 24, 40), (5, 64, 48)):
         clip = moving_clip(frames, height, width)
         mattes = [
