@@ -51,11 +51,13 @@ def run(options: argparse.Namespace) -> None:
         with ExitStack() as stack:
             frames = stack.enter_context(open_frames(path))
             if labeller:
-                given = labeller(stack.enter_context(open_frames(path)))
+                again = stack.enter_context(open_frames(path))
+                given = labeller(map(again.shown, again))
             else:
                 given = (mask[:1] for mask in stack.enter_context(open_frames(masks[number])))
             progress = stack.enter_context(Progress(frames.count))
-            for _ in write_labels(options.output, path.stem, label_frames(frames, given, doubt), doubt.least):
+            labels = label_frames(map(frames.shown, frames), given, doubt)
+            for _ in write_labels(options.output, path.stem, labels, doubt.least):
                 progress.count(1)
     kept = [path for path in options.output.glob("*") if path.name[0] != "."] if options.output.is_dir() else []
     print(f"{len(kept)} clips in {options.output}; gvm train --clips reads them", file=sys.stderr)

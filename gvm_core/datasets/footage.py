@@ -41,11 +41,12 @@ class Subject:
         """Colour ``[3, H, W]``, sRGB, straight, and alpha ``[1, H, W]``, frame by frame."""
         if self.alpha is None:
             with open_frames(self.colour, alpha=True) as both:
-                for frame in both:
+                for frame in map(both.shown, both):
                     yield frame[:3], frame[3:]
             return
         with open_frames(self.colour) as colours, open_frames(self.alpha) as alphas:
-            for colour, alpha in zip(colours, alphas, strict=False):  # a file may hold a last frame that its twin lacks
+            # a file may hold a last frame that its twin lacks
+            for colour, alpha in zip(map(colours.shown, colours), alphas, strict=False):
                 if colour.shape[-2:] != alpha.shape[-2:]:
                     raise InputError(f"{self.colour} and {self.alpha} differ in size")
                 yield colour, alpha[:1]
@@ -98,7 +99,7 @@ def background_frames(path: Path, size: tuple[int, int]) -> Iterator[Tensor]:
     """``path``'s frames ``[3, H, W]``, sRGB, scaled to cover ``size``, cropped to its middle, repeated without end."""
     while True:
         with open_frames(path) as reader:
-            for frame in reader:
+            for frame in map(reader.shown, reader):
                 yield cover(frame, size).clamp(0, 1)
 
 

@@ -196,6 +196,10 @@ class SequenceReader:
                 )
             yield from (picture for _ in held)
 
+    def shown(self, frame: Tensor) -> Tensor:
+        """A frame as a screen shows it: pictures are sRGB already."""
+        return frame
+
     def __enter__(self) -> SequenceReader:
         return self
 

@@ -71,10 +71,10 @@ COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 
 
 class VideoReader:
-    """The frames of a video as a screen shows them: an iterable of ``[3, H, W]`` float32, sRGB 0..1, to be read once.
+    """The frames of a video: an iterable of ``[3, H, W]`` float32 that can be read once, 0..1 in the light of the file.
 
-    Conversion to RGB keeps 16 bits. HDR is tone-mapped, wide colours are converted. Frames come upright and progressive,
-    and all in the size of the first one. Only the current frame is in memory. A frame that is lost to damage is replaced
+    Conversion to RGB keeps 16 bits. `shown` makes sRGB of HDR and wide colours. Frames come upright and progressive, and
+    all in the size of the first one. Only the current frame is in memory. A frame that is lost to damage is replaced
     by the one before it, so that count and times stay.
 
     Args:
@@ -150,9 +150,13 @@ class VideoReader:
             self.size = self.size or upright_size(frame, self.path)
             if index >= self.first:
                 picture = (rgba if self.alpha else rgb)(frame, self.path, self.matrix)
-                yield self.sized(to_srgb(picture, self.transfer, self.primaries), index)
+                yield self.sized(picture, index)
         if index < self.first:
             raise NoSuchFrameError(f"{self.path} has {index + 1} frames; there is no frame {self.first}", index + 1)
+
+    def shown(self, frame: Tensor) -> Tensor:
+        """A frame as a screen shows it, sRGB 0..1: HDR is tone-mapped, wide colours are converted."""
+        return to_srgb(frame, self.transfer, self.primaries)
 
     def sized(self, picture: Tensor, index: int) -> Tensor:
         """The picture of frame ``index``, scaled to the size of the video's first frame if it has another."""

@@ -63,7 +63,7 @@ def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: 
     start, end = pipeline.settings.context(first, last)
     with ExitStack() as stack:
         reader = stack.enter_context(shot.open(start, end))
-        frames = stack.enter_context(closing(prefetch(reader)))
+        frames = stack.enter_context(closing(prefetch(map(reader.shown, reader))))
         originals = shot.preview is not None
         clips = stack.enter_context(
             closing(pipeline.stream(frames, start, originals=originals, pixel_aspect=reader.labels.pixel_aspect))

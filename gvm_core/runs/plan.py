@@ -71,7 +71,7 @@ def rehearse(shot: Shot, parts: Parts) -> None:
             shot.open(shot.first, shot.first) as reader,
             PartWriter(shot, trial, reader, shot.first) as writer,
         ):
-            for frame in reader:
+            for frame in map(reader.shown, reader):
                 say_odd(shot, *frame.shape[-2:])
                 writer.write(Clip(disc(*frame.shape[-2:]), shot.first, (Original(frame, frame),)))
             writer.keep(last=True)

@@ -14,7 +14,6 @@ from gvm_core.errors import MediaError
 from gvm_core.media import open_frames
 from gvm_core.media.decoder import progressive
 from gvm_core.media.orientation import EXIF
-from gvm_core.media.pixels import rgb
 from gvm_core.post.hdr import BT2020, HLG, PQ, to_srgb
 from gvm_core.post.resize import Fit
 from gvm_core.runs.matte import matte_shot
@@ -239,14 +238,22 @@ def test_hdr_footage_reaches_the_network_as_a_screen_shows_it(tmp_path, tiny_mod
 
     monkeypatch.setattr(pipeline, "stream", looked_at)
     matte_shot(Shot(tmp_path / "hdr.mkv", tmp_path / "m.mov"), pipeline)
-    with av.open(str(tmp_path / "hdr.mkv")) as container:
-        raw = torch.stack([rgb(frame, tmp_path / "hdr.mkv") for frame in container.decode(video=0)])
-    assert torch.equal(torch.stack(seen), read(tmp_path / "hdr.mkv"))
+    raw = read(tmp_path / "hdr.mkv")
     assert torch.equal(torch.stack(seen), torch.stack([to_srgb(frame, HLG, BT2020) for frame in raw]))
     assert (torch.stack(seen) - raw).abs().mean() > 0.02
     with av.open(str(tmp_path / "m.mov")) as container:
         context = container.streams.video[0].codec_context
         assert [context.color_primaries, context.color_trc] == [1, 1], "a matte is not HDR"
+
+
+def test_frames_are_in_the_light_of_the_file_and_shown_ones_in_that_of_a_screen(tmp_path):
+    picture = torch.tensor([40.0, 200, 40]).div(255).view(1, 3, 1, 1).expand(2, 3, 32, 48)
+    path = write_video(tmp_path / "hlg.mkv", picture, "libx264rgb", "rgb24", crf="0")
+    with open_frames(path) as reader:
+        assert torch.equal(reader.shown(frame := next(iter(reader))), frame), "a file without tags is no HDR"
+        assert (frame[:, 16, 24] * 255).tolist() == pytest.approx([40, 200, 40], abs=1.1)
+        reader.transfer = HLG  # as a tag of the file would say
+        assert not torch.allclose(reader.shown(frame), frame)
 
 
 @pytest.mark.parametrize(("codec", "own"), [("libvpx-vp9", "vp9"), ("libvpx", "vp8")])
