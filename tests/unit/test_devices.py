@@ -20,9 +20,12 @@ from gvm_core.cli import main
 from gvm_core.media import open_frames
 
 FFMPEG, FFPROBE = shutil.which("ffmpeg"), shutil.which("ffprobe")
-pytestmark = pytest.mark.skipif(
-    not (FFMPEG and FFPROBE), reason="files as real devices make them are NOT tested: there is no ffmpeg"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (FFMPEG and FFPROBE), reason="files as real devices make them are NOT tested: there is no ffmpeg"
+    ),
+]
 OLD = int(av.__version__.split(".")[0]) < 18
 """This PyAV does not hand on the rate of a copied stream, without which .mov and .mp4 hold no timecode and no reel."""
 FULL, VIDEO = ("-color_range", "pc"), ("-color_range", "tv")

@@ -222,6 +222,7 @@ def test_pictures_that_say_nothing_are_square_and_have_no_timecode(tmp_path):
 
 
 @needs_ffmpeg
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", MOVIES)
 @pytest.mark.parametrize("first", [0, 3])
 def test_a_matte_lies_where_its_film_does_in_the_edit_and_has_its_shape(tmp_path, pipeline, suffix, first, caplog):
@@ -244,6 +245,7 @@ def test_a_matte_lies_where_its_film_does_in_the_edit_and_has_its_shape(tmp_path
         assert [context.color_primaries, context.color_trc, context.colorspace] == [1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", MOVIES)
 @pytest.mark.parametrize("rate", [Fraction(24000, 1001), 24, 25, Fraction(30000, 1001), 50, Fraction(60000, 1001), 100])
 def test_every_rate_and_container_keeps_its_timecode(tmp_path, pipeline, suffix, rate):
