@@ -203,6 +203,14 @@ def write_video(path, frames, codec="libx264", pixels="yuv444p", rate=Fraction(3
     return path
 
 
+def tags_of(container):
+    """The tags of an opened file, of its data tracks and of its film, by their names in lower case."""
+    tags = {}
+    for each in (container, *container.streams.data, container.streams.video[0]):
+        tags.update({key.lower(): value for key, value in each.metadata.items()})
+    return tags
+
+
 def write_film(path, times, time_base=Fraction(1, 30000), sound="aac", layout="stereo"):
     """A small video with frames at ``times``, B-frames, colour tags and a second of sound more than pictures."""
     import av

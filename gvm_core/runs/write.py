@@ -14,6 +14,7 @@ from ..errors import MediaError
 from ..frames import Clip
 from ..media import FrameReader
 from ..media.sequence import SequenceWriter
+from ..media.timecode import Labels
 from ..media.video import VideoWriter
 from ..post.composite import checker, over
 from .join import join_videos
@@ -100,8 +101,6 @@ def finish(shot: Shot, parts: Parts) -> int:
         parts.clear()
         raise MediaError(f"{single.name} holds one picture, but {shot.source} has {count} frames; use a folder name")
     (parts.folder / JOINING).write_text(shot.matte.name, encoding="utf-8", errors="surrogateescape")
-    with shot.open(shot.first, shot.first) as reader:
-        labels = reader.labels
     for name, path in shot.outputs.items():
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         folders = [part.folder / name for part in finished]
@@ -112,9 +111,18 @@ def finish(shot: Shot, parts: Parts) -> int:
             place_pictures(folders, path)
         else:
             with atomic(path) as joined:
-                join_videos(finished, name, joined, shot.sound, labels, whole=shot.whole)
+                join_videos(finished, name, joined, shot.sound, labels_of(shot), whole=shot.whole)
     parts.clear()
     return count
+
+
+def labels_of(shot: Shot) -> Labels:
+    """What the source says about the first frame of ``shot``; nothing if the source can no longer be read."""
+    try:
+        with shot.open(shot.first, shot.first) as reader:
+            return reader.labels
+    except MediaError:
+        return Labels()
 
 
 def place_pictures(folders: Iterable[Path], target: Path) -> None:

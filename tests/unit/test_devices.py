@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from support import tags_of
 
 from gvm_core.cli import main
 from gvm_core.media import open_frames
@@ -239,10 +240,7 @@ class Told:
 
 def told(path):
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        tags = {}
-        for each in (container, *container.streams.data, stream):
-            tags.update({key.lower(): value for key, value in each.metadata.items()})
+        stream, tags = container.streams.video[0], tags_of(container)
         context = stream.codec_context
         return Told(
             (stream.width, stream.height),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import own_size
+from support import moving_clip, own_size, tags_of, write_video
 
 from gvm_core import MattingPipeline, TorchHost
 from gvm_core.media import open_frames
@@ -45,10 +45,7 @@ def labelled(path, *, rate="25", size="48x32", frames=8, more=()):
 def told(path):
     """The pixel aspect, timecode and reel of a file, as FFmpeg reads them."""
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        tags = {}
-        for each in (container, *container.streams.data, stream):
-            tags.update({key.lower(): value for key, value in each.metadata.items()})
+        stream, tags = container.streams.video[0], tags_of(container)
         return stream.sample_aspect_ratio or 1, tags.get("timecode"), tags.get("reel_name")
 
 
@@ -274,3 +271,10 @@ def test_the_last_frame_is_shown_as_long_as_the_others(tmp_path, pipeline, suffi
         lengths = [packet.duration * packet.time_base for packet in container.demux(video=0) if packet.size]
     assert lengths == [Fraction(1, 25)] * (last - first + 1)
     assert OLD or "cannot keep" not in caplog.text
+
+
+def test_a_source_that_disappears_while_it_is_matted_costs_no_frame(tmp_path, pipeline):
+    source = write_video(tmp_path / "a.mkv", moving_clip(4))
+    assert matte_shot(Shot(source, tmp_path / "m.mov"), pipeline, lambda *_, **__: source.unlink(missing_ok=True)) == 4
+    with av.open(str(tmp_path / "m.mov")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 4
