@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from uuid import uuid4
 
-from ..errors import MediaError
+from ..errors import MediaError, cause
 from ..lock import locked
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class Parts:
         try:
             folder.mkdir(parents=True)
         except OSError as error:
-            raise MediaError(f"{self.folder} cannot be written to: {error.strerror or error}") from error
+            raise MediaError(f"{self.folder} cannot be written to: {cause(error)}") from error
         return folder
 
     def keep(self, staged: Path, start: int, times: Sequence[int], time_base: Fraction, *, last: bool) -> None:
@@ -136,7 +136,7 @@ class Parts:
                 return
             except OSError as error:
                 if not left and not name.exists() and not marked.exists():
-                    raise MediaError(f"{name} cannot be written: {error.strerror or error}") from error
+                    raise MediaError(f"{name} cannot be written: {cause(error)}") from error
                 time.sleep(PAUSE)  # a virus scanner may have one of its files open
 
     def end_at(self, count: int) -> bool:

@@ -50,7 +50,7 @@ def prepare_folders(shot: Shot) -> None:
             probe.unlink()
         except OSError as error:
             raise MediaError(
-                f"nothing can be written to the folder {folder}: {error.strerror or error}; choose another folder"
+                f"nothing can be written to the folder {folder}: {cause(error)}; choose another folder"
             ) from error
 
 
