@@ -32,7 +32,7 @@ def main() -> None:
     pipeline = MattingPipeline(load_model(options.model), host=TorchHost())
     options.folder.mkdir(parents=True, exist_ok=True)
     with open_frames(options.clip, last=7 if options.clip == SAMPLE else None) as frames:
-        for clip in pipeline.stream(frames):  # clip.data: [T, 1, H, W], 0..1
+        for clip in pipeline.stream(map(frames.shown, frames)):  # clip.data: [T, 1, H, W], 0..1
             for index, alpha in enumerate(clip.data, clip.start):
                 (options.folder / f"matte.{index:06}.exr").write_bytes(exr(alpha))
             print(f"{clip.start + len(clip)} frames", flush=True)

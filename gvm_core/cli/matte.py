@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..frames import Clip
 from ..media.sequence import Gaps
 from ..models.weights import model_config
+from ..post.light import LIGHTS
 from ..progress import Progress
 from .options import DEFAULTS, PRECISIONS, add_picture_options, picture_settings
 
@@ -45,6 +46,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     held = "for missing numbers, hold the picture before (default), skip them, or refuse"
     command.add_argument("--gaps", choices=get_args(Gaps), default="hold", help=held)
     command.add_argument("--layer", metavar="NAME", help="the layer of EXR pictures, as in ViewLayer.Combined")
+    told = "the light of the input, where its tags do not say it, as log footage: its curve and its colours"
+    command.add_argument("--light", choices=list(LIGHTS), help=told)
     command.add_argument(
         "--strict", action="store_true", help="stop at damage in the input; else the frame before is held"
     )
@@ -90,7 +93,7 @@ def chosen_shot(options: argparse.Namespace) -> Shot:
         raise InputError("--workers is the number of workers with --ray; add --ray, or leave --workers out")
     frames = with_handles(options.frames, options.handles)
     read = {"fps": options.fps, "gaps": options.gaps, "layer": options.layer, "strict": options.strict}
-    return Shot(options.input, options.output, options.preview, *frames, **read)
+    return Shot(options.input, options.output, options.preview, *frames, **read, light=options.light)
 
 
 def chosen_recipe(options: argparse.Namespace) -> Recipe:

@@ -6,6 +6,7 @@ layers of colour in most compressions. The OpenEXR package also reads layers of 
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError, MissingPackageError, cause, optional
+from ..post.light import BT709, Light
 from ..post.resize import SQUARE
 from .container import open_container, refuse_size
 from .pixels import rgb, rgba
@@ -77,12 +79,14 @@ class ExrFacts:
         pixel_aspect: The width of a pixel over its height.
         clock: The first word of its timecode, as FFmpeg orders its bytes; None if it says none.
         reel: Name of the reel.
+        light: Linear light of its primaries; None if it does not say them, or those of BT.709.
     """
 
     rate: Fraction | None = None
     pixel_aspect: Fraction = SQUARE
     clock: int | None = None
     reel: str = ""
+    light: Light | None = None
 
     def labels(self, rate: Fraction, after: int) -> Labels:
         """What it says about the frame so many frames ``after`` its own, at ``rate`` frames per second."""
@@ -97,6 +101,7 @@ def facts_of(path: Path) -> ExrFacts:
         above, below = struct.unpack("<iI", header.get(b"framesPerSecond", bytes(8)))
         (aspect,) = struct.unpack("<f", header.get(b"pixelAspectRatio", ONE))
         clock = header.get(b"timeCode", b"")[:4]
+        colours = struct.unpack("<8f", header.get(b"chromaticities", bytes(32)))
     except (OSError, ValueError, IndexError, struct.error):
         return ExrFacts()
     return ExrFacts(
@@ -104,7 +109,26 @@ def facts_of(path: Path) -> ExrFacts:
         Fraction(aspect).limit_denominator(1000) if 1 / WIDEST < aspect < WIDEST else SQUARE,
         int.from_bytes(clock, "big") if len(clock) == 4 else None,
         header.get(b"reelName", b"").decode("utf-8", "replace"),
+        light_of(colours),
     )
+
+
+def light_of(chromaticities: tuple[float, ...]) -> Light | None:
+    """Linear light of these primaries; None if they are BT.709's, or no colours."""
+    red_x, red_y, green_x, green_y, blue_x, blue_y, white_x, white_y = rounded = [
+        round(each, 5) for each in chromaticities
+    ]
+    area = (green_x - red_x) * (blue_y - red_y) - (blue_x - red_x) * (green_y - red_y)
+    usual = max(abs(a - b) for a, b in zip(rounded, BT709, strict=True)) < 1e-3
+    if (
+        usual
+        or abs(area) < 1e-3
+        or min(red_y, green_y, white_x, white_y) <= 0
+        or not math.isfinite(area)
+        or blue_y == 0
+    ):
+        return None
+    return Light("linear", tuple(rounded))  # pyright: ignore[reportArgumentType]  # eight
 
 
 def read_exr(path: Path, layer: str | None = None, *, alpha: bool = False) -> Tensor:

@@ -18,7 +18,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from ..atomic import atomic
 from ..errors import MediaError, NoSuchFrameError, cause
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
+from ..post.light import LIGHTS, Light
 from .container import open_container, refuse_size
 from .exr import ExrFacts, facts_of, listed, read_exr
 from .pixels import frame_for, rgb, rgba
@@ -115,10 +116,10 @@ class Sequence:
 
 
 class SequenceReader:
-    """The frames of a sequence as ``[3, H, W]`` float32, sRGB.
+    """The frames of a sequence as ``[3, H, W]`` float32, in the light of its files, unclamped.
 
-    EXR and Radiance HDR are linear light by convention. They are converted to sRGB, unclamped. An alpha channel is
-    dropped.
+    EXR and Radiance HDR are linear light by convention, other pictures sRGB. `shown` makes sRGB of them, as a screen
+    shows it. An alpha channel is dropped.
 
     Args:
         source: A folder that holds one sequence, a pattern (see `sequence_of`), or a single picture.
@@ -129,8 +130,10 @@ class SequenceReader:
         gaps: What missing numbers become; see `Gaps`.
         layer: Name of the layer of EXR pictures; see `read_exr`.
         strict: Refuse pictures with values that are no finite numbers; see `read_picture`.
+        light: The light of the files, if it is not the usual one of their format.
 
     Attributes:
+        light: The light of the files.
         rate: Frames per second, exact.
         time_base: The unit of `times`, in seconds.
         times: Time of each frame, from the sequence's first to the last one wanted.
@@ -153,6 +156,7 @@ class SequenceReader:
         gaps: Gaps = "hold",
         layer: str | None = None,
         strict: bool = False,
+        light: Light | None = None,
     ) -> None:
         frames = sequence_of(source).frames(gaps)
         wanted = frames[first : None if last is None else last + 1]
@@ -163,6 +167,7 @@ class SequenceReader:
         if layer is not None and self.files[0].suffix.lower() != ".exr":
             raise MediaError(f"{self.files[0]} has no layers to choose from (--layer): only EXR pictures have layers")
         opening = facts_of(self.files[0]) if self.files[0].suffix.lower() == ".exr" else ExrFacts()
+        self.light = light or opening.light or usual_light(self.files[0])
         self.rate = Fraction(opening.rate or 24 if fps is None else fps).limit_denominator(10**6)
         if self.rate <= 0:
             raise MediaError(f"a sequence needs more than 0 frames per second, not {fps}")
@@ -187,7 +192,7 @@ class SequenceReader:
     def __iter__(self) -> Iterator[Tensor]:
         size = None
         for file, held in groupby(self.files):
-            picture = read_picture(file, alpha=self.alpha, layer=self.layer, strict=self.strict)
+            picture = read_pixels(file, alpha=self.alpha, layer=self.layer, strict=self.strict)
             height, width = picture.shape[-2:]
             if (size := size or (height, width)) != (height, width):
                 raise MediaError(
@@ -197,8 +202,8 @@ class SequenceReader:
             yield from (picture for _ in held)
 
     def shown(self, frame: Tensor) -> Tensor:
-        """A frame as a screen shows it: pictures are sRGB already."""
-        return frame
+        """A frame as a screen shows it, sRGB 0..1: light beyond white is tone-mapped, wide colours are converted."""
+        return self.light.to_srgb(frame)
 
     def __enter__(self) -> SequenceReader:
         return self
@@ -249,8 +254,21 @@ def png16(picture: Tensor) -> bytes:
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
 
 
-def read_picture(path: Path, *, alpha: bool = False, layer: str | None = None, strict: bool = False) -> Tensor:
-    """One picture as ``[3, H, W]`` float32, sRGB.
+def usual_light(path: Path) -> Light:
+    """The light that files of this format have by convention."""
+    return LIGHTS["linear" if path.suffix.lower() in LINEAR else "srgb"]
+
+
+def read_picture(path: Path, **options: Any) -> Tensor:
+    """`read_pixels` of one picture, in sRGB, unclamped: linear light beyond white is beyond 1."""
+    picture = read_pixels(path, **options)
+    if path.suffix.lower() not in LINEAR:
+        return picture
+    return torch.cat([linear_to_srgb(picture[:3]), picture[3:]])
+
+
+def read_pixels(path: Path, *, alpha: bool = False, layer: str | None = None, strict: bool = False) -> Tensor:
+    """One picture as ``[3, H, W]`` float32, in the light of the file, unclamped.
 
     With ``alpha`` it is ``[4, H, W]``, straight. EXR is premultiplied by convention, so its colour is divided by its
     alpha; other formats are not changed. ``layer`` is for EXR; see `read_exr`.
@@ -267,11 +285,9 @@ def read_picture(path: Path, *, alpha: bool = False, layer: str | None = None, s
             raise MediaError(f"{path} has {count} values that are no finite numbers (NaN or infinity)")
         log.warning("%s has %d values that are no finite numbers; NaN is read as 0, infinity as 1", path, count)
         picture = picture.nan_to_num(0.0, posinf=1.0, neginf=0.0)
-    if path.suffix.lower() not in LINEAR:
+    if path.suffix.lower() not in LINEAR or not alpha:
         return picture
-    if not alpha:
-        return linear_to_srgb(picture)
-    return torch.cat([linear_to_srgb(unpremultiply(picture[:3], picture[3:])), picture[3:]])
+    return torch.cat([unpremultiply(picture[:3], picture[3:]), picture[3:]])
 
 
 def decoded(path: Path, alpha: bool) -> Tensor:

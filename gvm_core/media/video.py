@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError, cause
-from ..post.hdr import to_srgb
+from ..post.light import Light
 from ..post.resize import SQUARE, resize
 from .clock import BACK
 from .decoder import Decoder, Shown, along
@@ -83,15 +83,24 @@ class VideoReader:
         last: Index of the last frame wanted, included; ``None`` for all.
         alpha: Read ``[4, H, W]``, with the file's own alpha as the last channel.
         strict: Raise an error where the file is damaged.
+        light: The light of the file, if its tags do not say it; ``None`` believes the tags.
 
     Attributes:
+        light: The light of the file.
         rate: Frames per second, exact; the mean if the rate varies.
         time_base: The unit of `times`, in seconds.
         times: Display times of the video's frames, from the first to the last one read; strictly rising.
     """
 
     def __init__(
-        self, path: Path, first: int = 0, last: int | None = None, *, alpha: bool = False, strict: bool = False
+        self,
+        path: Path,
+        first: int = 0,
+        last: int | None = None,
+        *,
+        alpha: bool = False,
+        strict: bool = False,
+        light: Light | None = None,
     ) -> None:
         self.path, self.first, self.last, self.alpha, self.strict = path, first, last, alpha, strict
         self.decoder = Decoder(path, alpha=alpha, strict=strict)
@@ -103,7 +112,8 @@ class VideoReader:
         self.size: tuple[int, int] | None = None  # of the first frame
         self.changed = False
         # now, because decoders of ProRes forget what the container says
-        self.primaries, self.transfer, self.matrix = (int(getattr(stream.codec_context, name)) for name in COLOR_TAGS)
+        primaries, transfer, self.matrix = (int(getattr(stream.codec_context, name)) for name in COLOR_TAGS)
+        self.light = light or Light.tagged(transfer, primaries)
 
     @property
     def decoded(self) -> int:
@@ -156,7 +166,7 @@ class VideoReader:
 
     def shown(self, frame: Tensor) -> Tensor:
         """A frame as a screen shows it, sRGB 0..1: HDR is tone-mapped, wide colours are converted."""
-        return to_srgb(frame, self.transfer, self.primaries)
+        return self.light.to_srgb(frame)
 
     def sized(self, picture: Tensor, index: int) -> Tensor:
         """The picture of frame ``index``, scaled to the size of the video's first frame if it has another."""

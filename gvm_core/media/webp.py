@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError, cause, optional
+from ..post.light import Light
 from .sequence import SequenceReader
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ UNSAID = 100
 
 
 class WebPReader(SequenceReader):
-    """The frames of an animated WebP as ``[3, H, W]`` float32, sRGB 0..1: a sequence in one file, with its own times.
+    """The frames of an animated WebP as ``[3, H, W]`` float32, 0..1 in the light of the file: a sequence in one file, with its own times.
 
     Args:
         path: The file.
@@ -31,18 +32,28 @@ class WebPReader(SequenceReader):
         last: Index of the last frame wanted, included; ``None`` for all.
         alpha: Read ``[4, H, W]``: straight colour and the file's own alpha.
         strict: Raise an error where the file is damaged. Otherwise the last good frame is held to the end.
+        light: The light of the file, if it is not sRGB.
 
     Raises:
         MissingPackageError: If Pillow is not installed.
     """
 
     def __init__(
-        self, path: Path, durations: list[int], first: int, last: int | None, *, alpha: bool, strict: bool
+        self,
+        path: Path,
+        durations: list[int],
+        first: int,
+        last: int | None,
+        *,
+        alpha: bool,
+        strict: bool,
+        light: Light | None = None,
     ) -> None:
         self.image = optional("PIL.Image", "pillow")
         if first >= len(durations):
             raise NoSuchFrameError(f"{path} has {len(durations)} frames; there is no frame {first}", len(durations))
         self.path, self.first, self.alpha, self.strict = path, first, alpha, strict
+        self.light = light or Light()
         self.rate, self.time_base = Fraction(1000 * len(durations), sum(durations)), Fraction(1, 1000)
         self.times = [0, *accumulate(durations[:-1])][: None if last is None else last + 1]
         self.stems = [f"{path.stem}_matte.{index:06d}" for index in range(first, len(self.times))]

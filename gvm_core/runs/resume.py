@@ -43,7 +43,7 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
     versions = [__version__, torch.__version__, av.__version__]
     facts = [
         input_facts(shot.source),
-        (shot.first, shot.last, shot.fps, shot.gaps, shot.layer, shot.strict),
+        (shot.first, shot.last, shot.fps, shot.gaps, shot.layer, shot.strict, shot.light),
         [(name, path.suffix, codec_of(path)) for name, path in shot.outputs.items()],
         (pipeline.settings, pipeline.model.config.refine),
         (pipeline.model.fingerprint, dtypes, pipeline.model.compiled),

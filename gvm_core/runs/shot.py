@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..atomic import LONGEST_NAME, short_name
 from ..errors import InputError, MediaError
-from ..media import MEDIA_SUFFIXES, FrameReader, open_frames
+from ..media import MEDIA_SUFFIXES, FrameReader, light_called, open_frames
 from ..media.sequence import PICTURES, Gaps, SequenceReader, is_pattern, sequence_of
 from ..media.video import CODECS, Codec
 
@@ -33,8 +33,10 @@ class Shot:
         gaps: What missing numbers of a sequence become; see `open_frames`.
         layer: Name of the layer of EXR pictures.
         strict: Stop at damage in the source; see `open_frames`.
+        light: Name of the light of the source, if it does not say it; see `open_frames`.
 
     Raises:
+        InputError: If there is no light of this name.
         MediaError: If a suffix is not supported, the range is not valid, a name is too long for its disk, a file has
             two roles, or mattes would replace their own pictures.
     """
@@ -48,8 +50,10 @@ class Shot:
     gaps: Gaps = "hold"
     layer: str | None = None
     strict: bool = False
+    light: str | None = None
 
     def __post_init__(self) -> None:
+        light_called(self.light)
         if self.first < 0 or (self.last is not None and self.last < self.first):
             raise MediaError(f"frames {self.first} to {self.last} are not a range: it needs 0 <= first <= last")
         refuse_names(self)
@@ -99,7 +103,7 @@ class Shot:
     def open(self, first: int, last: int | None) -> FrameReader:
         """A reader for frames ``first`` to ``last`` of the source; see `open_frames`."""
         read = {"fps": self.fps, "gaps": self.gaps, "layer": self.layer, "strict": self.strict}
-        return open_frames(self.source, first, last, **read)
+        return open_frames(self.source, first, last, **read, light=self.light)
 
 
 def with_handles(wanted: Frames, handles: int, there: Frames = (0, None)) -> Frames:

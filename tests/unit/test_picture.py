@@ -10,11 +10,11 @@ import torch
 from support import moving_clip, own_size, shown, with_matrix, write_picture, write_video
 
 from gvm_core import MattingPipeline
-from gvm_core.errors import MediaError
+from gvm_core.errors import InputError, MediaError
 from gvm_core.media import open_frames
 from gvm_core.media.decoder import progressive
 from gvm_core.media.orientation import EXIF
-from gvm_core.post.hdr import BT2020, HLG, PQ, to_srgb
+from gvm_core.post.light import BT709, BT2020, CURVES, LIGHTS, Light, conversion
 from gvm_core.post.resize import Fit
 from gvm_core.runs.matte import matte_shot
 from gvm_core.runs.shot import Shot
@@ -194,11 +194,11 @@ def test_progressive_frames_are_left_alone(tmp_path):
     assert [id(frame) for _, frame in progressive(frames)] == [id(frame) for _, frame in frames]
 
 
-@pytest.mark.parametrize(("transfer", "white"), [(PQ, 0.5807), (HLG, 0.75)])
+@pytest.mark.parametrize(("transfer", "white"), [("pq", 0.5807), ("hlg", 0.75)])
 def test_white_in_hdr_is_nearly_white_on_a_screen_and_grey_stays_grey(transfer, white):
     """Diffuse white is 203 nits: signal 58 % in PQ and 75 % in HLG (ITU-R BT.2408, table 1)."""
     signal = torch.tensor([0.0, 0.2, white, 1.0]).view(1, 1, 4).expand(3, 1, 4)
-    found = to_srgb(signal, transfer, BT2020)
+    found = LIGHTS[transfer].to_srgb(signal)
     assert (found[0] - found[2]).abs().max() < 2e-3, "grey stays grey"
     black, dark, bright, peak = found[0, 0].tolist()
     assert black == 0 and 0 < dark < 0.6 and 0.9 < bright < 1 and bright < peak <= 1
@@ -206,15 +206,15 @@ def test_white_in_hdr_is_nearly_white_on_a_screen_and_grey_stays_grey(transfer, 
 
 def test_footage_that_is_not_hdr_is_not_touched():
     picture = torch.rand(3, 4, 4)
-    assert to_srgb(picture, 1, 1) is picture and to_srgb(picture, 2, 2) is picture
+    assert Light.tagged(1, 1).to_srgb(picture) is picture and Light.tagged(2, 2).to_srgb(picture) is picture
 
 
 def test_wide_colours_become_those_of_a_screen_and_alpha_stays():
     green = torch.tensor([0.0, 1.0, 0.0, 0.25]).view(4, 1, 1)
-    found = to_srgb(green, 14, BT2020)
+    found = Light.tagged(14, 9).to_srgb(green)
     assert found[:, 0, 0].tolist() == pytest.approx([0, 1, 0, 0.25]), "out of range, so clamped"
     grey = torch.tensor([0.5, 0.5, 0.5, 0.25]).view(4, 1, 1)
-    assert (to_srgb(grey, 14, BT2020) - grey).abs().max() < 1e-3
+    assert (Light.tagged(14, 9).to_srgb(grey) - grey).abs().max() < 1e-3
 
 
 def test_hdr_footage_reaches_the_network_as_a_screen_shows_it(tmp_path, tiny_model, cpu, monkeypatch):
@@ -222,7 +222,7 @@ def test_hdr_footage_reaches_the_network_as_a_screen_shows_it(tmp_path, tiny_mod
     with av.open(str(tmp_path / "hdr.mkv"), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "gbrp16le"
-        stream.codec_context.color_trc, stream.codec_context.color_primaries = HLG, BT2020
+        stream.codec_context.color_trc, stream.codec_context.color_primaries = 18, 9  # HLG, BT.2020
         for frame in clip:
             levels = (frame.movedim(0, -1) * 65535).round().numpy().astype(np.uint16)
             container.mux(
@@ -239,7 +239,7 @@ def test_hdr_footage_reaches_the_network_as_a_screen_shows_it(tmp_path, tiny_mod
     monkeypatch.setattr(pipeline, "stream", looked_at)
     matte_shot(Shot(tmp_path / "hdr.mkv", tmp_path / "m.mov"), pipeline)
     raw = read(tmp_path / "hdr.mkv")
-    assert torch.equal(torch.stack(seen), torch.stack([to_srgb(frame, HLG, BT2020) for frame in raw]))
+    assert torch.equal(torch.stack(seen), torch.stack([LIGHTS["hlg"].to_srgb(frame) for frame in raw]))
     assert (torch.stack(seen) - raw).abs().mean() > 0.02
     with av.open(str(tmp_path / "m.mov")) as container:
         context = container.streams.video[0].codec_context
@@ -252,8 +252,45 @@ def test_frames_are_in_the_light_of_the_file_and_shown_ones_in_that_of_a_screen(
     with open_frames(path) as reader:
         assert torch.equal(reader.shown(frame := next(iter(reader))), frame), "a file without tags is no HDR"
         assert (frame[:, 16, 24] * 255).tolist() == pytest.approx([40, 200, 40], abs=1.1)
-        reader.transfer = HLG  # as a tag of the file would say
-        assert not torch.allclose(reader.shown(frame), frame)
+    with open_frames(path, light="hlg") as reader:
+        assert torch.equal(frame, told := next(iter(reader))), "its numbers stay"
+        assert not torch.allclose(reader.shown(told), frame)
+    with pytest.raises(InputError, match="no light called 'slog9'; there are srgb"):
+        open_frames(path, light="slog9")
+
+
+@pytest.mark.parametrize(
+    ("light", "signal"),
+    # what each maker says of a grey card of 18 %
+    [
+        ("slog3", 0.4106),
+        ("logc3", 0.391),
+        ("logc4", 0.2784),
+        ("vlog", 0.4233),
+        ("clog3", 0.328),
+        ("log3g10", 1 / 3),
+        ("acescct", 0.4136),
+        ("linear", 0.18),
+        ("acescg", 0.18),
+    ],
+)
+def test_a_grey_card_in_log_footage_is_a_grey_card_for_the_network(light, signal):
+    card = torch.full((3, 1, 1), signal)
+    assert CURVES[LIGHTS[light].transfer](card).flatten().tolist() == pytest.approx([0.18] * 3, abs=2e-4)
+    assert LIGHTS[light].to_srgb(card).flatten().tolist() == pytest.approx([0.4614] * 3, abs=4e-4)
+
+
+@pytest.mark.parametrize("light", LIGHTS)
+def test_every_light_rises_to_white_and_keeps_white_white(light):
+    ramp = torch.linspace(0, 1, 500).view(1, 1, -1).expand(3, 1, -1)
+    shown = LIGHTS[light].to_srgb(ramp)
+    assert (shown.diff(dim=2) > -1e-4).all() and shown.min() >= 0 and shown.max() <= 1
+    assert (shown[0] - shown[2]).abs().max() < 2e-3, "grey stays grey"
+
+
+def test_the_colours_of_bt2020_become_those_of_bt709_as_the_standard_says():
+    wanted = torch.tensor([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
+    assert (conversion(BT2020, BT709) - wanted).abs().max() < 1e-4, "ITU-R BT.2087"
 
 
 @pytest.mark.parametrize(("codec", "own"), [("libvpx-vp9", "vp9"), ("libvpx", "vp8")])

@@ -23,6 +23,7 @@ from gvm_core.errors import MediaError, MissingPackageError, NoSuchFrameError
 from gvm_core.media import exr, open_frames
 from gvm_core.media.sequence import png16, read_picture
 from gvm_core.post.color import linear_to_srgb
+from gvm_core.post.light import LIGHTS
 from gvm_core.runs.matte import matte_shot
 from gvm_core.runs.parts import FRAMES
 from gvm_core.runs.resume import run_key
@@ -319,7 +320,8 @@ def test_a_radiance_picture_is_linear_light_and_not_clamped(tmp_path):
         (tmp_path / "f" / "sky.hdr").write_bytes(body)
         with open_frames(path) as reader:
             (frame,) = reader
-        assert torch.allclose(frame, linear_to_srgb(linear))
+        assert torch.equal(frame, linear), "the file's own numbers"
+        assert torch.allclose(reader.shown(frame), LIGHTS["linear"].to_srgb(linear))
 
 
 # ---- the source's own folder ---------------------------------------------------------------------------------------
