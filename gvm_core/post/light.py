@@ -35,6 +35,8 @@ PEAK = 1000.0
 """Nits of the display that HLG is made for (ITU-R BT.2100)."""
 KNEE = 0.8
 """Light up to this share of white is not changed by tone mapping."""
+FLAT, GREY = (0.07, 0.8), 0.12
+"""Between which values almost all of log footage is, and how far its channels are apart on average, at most."""
 LUMA = (0.2627, 0.6780, 0.0593)
 
 
@@ -205,3 +207,17 @@ def tone_mapped(light: Tensor) -> Tensor:
     strongest = light.amax(dim=0, keepdim=True).clamp(min=1e-6)
     bent = KNEE + (1 - KNEE) * (1 - torch.exp((KNEE - strongest) / (1 - KNEE)))
     return light * torch.where(strongest > KNEE, bent / strongest, torch.ones_like(strongest))
+
+
+def looks_like_log(frame: Tensor) -> bool:
+    """Whether a frame ``[3, H, W]`` is as grey and flat as log footage: neither black nor white, and hardly any colour.
+
+    Example:
+        >>> ramp = torch.linspace(0, 1, 100).view(1, 1, 100).expand(3, 1, 100)
+        >>> looks_like_log(ramp), looks_like_log(0.2 + 0.4 * ramp)
+        (False, True)
+    """
+    luma = frame.mean(dim=0).flatten()
+    low, high = luma.kthvalue(len(luma) // 100 + 1).values, luma.kthvalue(len(luma) - len(luma) // 100).values
+    colour = (frame.amax(dim=0) - frame.amin(dim=0)).mean()
+    return bool(low > FLAT[0] and high < FLAT[1] and high - low > 0.1 and colour < GREY)
