@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..media import MEDIA_SUFFIXES, open_frames
+from ..media import open_frames
+from ..media.formats import FILMS
 from ..media.sequence import PICTURES, natural, pictures_in
-from ..media.video import CODECS
 from ..post.composite import over, unpremultiply
 from ..synthesis.scene import Frame
 
@@ -87,7 +87,7 @@ def media_in(folder: Path) -> list[Path]:
     """The videos, pictures and folders of pictures in ``folder``; numbered pictures in it are one clip: itself."""
     entries = sorted((path for path in folder.iterdir() if path.name[0] != "."), key=natural)
     folders = [path for path in entries if path.is_dir() and pictures_in(path)]
-    files = [path for path in entries if path.suffix.lower() in MEDIA_SUFFIXES | set(CODECS) and path.is_file()]
+    files = [path for path in entries if path.suffix.lower() in FILMS | PICTURES and path.is_file()]
     pictures = [path for path in files if path.suffix.lower() in PICTURES]
     numbered = len(pictures) > 1 and all(path.stem[-1:].isdigit() for path in pictures)
     if numbered and len(pictures) == len(files) and not folders:

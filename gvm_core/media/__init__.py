@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ..errors import InputError, MediaError
 from ..post.light import LIGHTS, Light
-from .sequence import LINEAR, PICTURES, Gaps, SequenceReader, is_pattern
+from .formats import FILMS, PICTURES
+from .sequence import LINEAR, Gaps, SequenceReader, is_pattern
 from .video import VideoReader
 from .webp import WebPReader, durations_of
 
-MEDIA_SUFFIXES = {".avi", ".webm", ".gif", ".m4v", ".mxf", ".wmv", ".ts", *PICTURES}
+MEDIA_SUFFIXES = FILMS | PICTURES
 """Suffixes of files. A name with another suffix may be a folder, because folder names may contain dots."""
 
 FrameReader = VideoReader | SequenceReader

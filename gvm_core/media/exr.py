@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError, MissingPackageError, cause, optional
-from ..post.light import BT709, Light
+from ..post.light import BT709, CURVES, Light
 from ..post.resize import SQUARE
+from .colours import CLOSE, RGB, TRANSFERS, UNSPECIFIED, ColourTags, primaries_of
 from .container import open_container, refuse_size
 from .pixels import rgb, rgba
-from .timecode import WIDEST, Labels, from_clock
+from .timecode import ALPHAS, WIDEST, Labels, from_clock, note_in
 
 MAGIC = b"\x76\x2f\x31\x01"
 MULTI_PART = 0x1000
@@ -32,6 +33,7 @@ LONGEST = 600
 LETTERS = {"red": "R", "green": "G", "blue": "B", "alpha": "A"}
 MAIN = {"combined", "beauty", "rgba", "rgb"}
 """Last words of the names that renderers give to the picture itself, in lower case."""
+LINEAR = Light("linear")
 LISTED = 12
 ONE = struct.pack("<f", 1)
 
@@ -79,19 +81,25 @@ class ExrFacts:
         pixel_aspect: The width of a pixel over its height.
         clock: The first word of its timecode, as FFmpeg orders its bytes; None if it says none.
         reel: Name of the reel.
-        light: Linear light of its primaries; None if it does not say them, or those of BT.709.
+        light: The light of its colours: linear by convention, or what we wrote into it.
+        alpha: "straight" or "premultiplied", if it says so; else it is premultiplied by convention.
     """
 
     rate: Fraction | None = None
     pixel_aspect: Fraction = SQUARE
     clock: int | None = None
     reel: str = ""
-    light: Light | None = None
+    light: Light = LINEAR
+    alpha: str = ""
 
     def labels(self, rate: Fraction, after: int) -> Labels:
         """What it says about the frame so many frames ``after`` its own, at ``rate`` frames per second."""
         timecode = None if self.clock is None else from_clock(self.clock, rate)
-        return Labels(self.pixel_aspect, timecode and timecode.after(after), self.reel)
+        transfer = next((number for number, name in TRANSFERS.items() if name == self.light.transfer), UNSPECIFIED)
+        colour = ColourTags(primaries_of(self.light.primaries), transfer, RGB)
+        return Labels(
+            self.pixel_aspect, timecode and timecode.after(after), self.reel, colour, self.alpha, self.light.transfer
+        )
 
 
 def facts_of(path: Path) -> ExrFacts:
@@ -101,7 +109,8 @@ def facts_of(path: Path) -> ExrFacts:
         above, below = struct.unpack("<iI", header.get(b"framesPerSecond", bytes(8)))
         (aspect,) = struct.unpack("<f", header.get(b"pixelAspectRatio", ONE))
         clock = header.get(b"timeCode", b"")[:4]
-        colours = struct.unpack("<8f", header.get(b"chromaticities", bytes(32)))
+        colours = struct.unpack("<8f", header.get(b"chromaticities", struct.pack("<8f", *BT709)))
+        notes = [{name: header.get(name.encode(), b"").decode("utf-8", "replace") for name in ("alpha", "light")}]
     except (OSError, ValueError, IndexError, struct.error):
         return ExrFacts()
     return ExrFacts(
@@ -109,26 +118,18 @@ def facts_of(path: Path) -> ExrFacts:
         Fraction(aspect).limit_denominator(1000) if 1 / WIDEST < aspect < WIDEST else SQUARE,
         int.from_bytes(clock, "big") if len(clock) == 4 else None,
         header.get(b"reelName", b"").decode("utf-8", "replace"),
-        light_of(colours),
+        light_of(colours, note_in(notes, "light", CURVES)),
+        note_in(notes, "alpha", ALPHAS),
     )
 
 
-def light_of(chromaticities: tuple[float, ...]) -> Light | None:
-    """Linear light of these primaries; None if they are BT.709's, or no colours."""
-    red_x, red_y, green_x, green_y, blue_x, blue_y, white_x, white_y = rounded = [
-        round(each, 5) for each in chromaticities
-    ]
+def light_of(colours: tuple[float, ...], transfer: str) -> Light:
+    """The light of an EXR file with these chromaticities; those of BT.709 if they are no colours."""
+    red_x, red_y, green_x, green_y, blue_x, blue_y, white_x, white_y = rounded = [round(each, 5) for each in colours]
     area = (green_x - red_x) * (blue_y - red_y) - (blue_x - red_x) * (green_y - red_y)
-    usual = max(abs(a - b) for a, b in zip(rounded, BT709, strict=True)) < 1e-3
-    if (
-        usual
-        or abs(area) < 1e-3
-        or min(red_y, green_y, white_x, white_y) <= 0
-        or not math.isfinite(area)
-        or blue_y == 0
-    ):
-        return None
-    return Light("linear", tuple(rounded))  # pyright: ignore[reportArgumentType]  # eight
+    usual = max(abs(a - b) for a, b in zip(rounded, BT709, strict=True)) < CLOSE
+    usable = math.isfinite(area) and abs(area) > CLOSE and min(red_y, green_y, white_x, white_y) > 0 and blue_y != 0
+    return Light(transfer or "linear", BT709 if usual or not usable else tuple(rounded))  # pyright: ignore[reportArgumentType]  # eight
 
 
 def read_exr(path: Path, layer: str | None = None, *, alpha: bool = False) -> Tensor:

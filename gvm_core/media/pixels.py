@@ -6,6 +6,7 @@ white becomes 0.996, and a video's white 0.992 to 0.996.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError
+from .colours import ATTRIBUTES, FULL_RANGE, UNSPECIFIED, ColourTags
 from .orientation import upright
 
 if TYPE_CHECKING:
@@ -25,11 +27,10 @@ BT709 = (0.2126, 0.0722)
 BT2020 = (0.2627, 0.0593)
 MATRICES = {1: BT709, 4: (0.30, 0.11), 5: BT601, 6: BT601, 7: (0.212, 0.087), 9: BT2020, 10: BT2020}
 """The weights of red and blue in luma, by the number of the file's colour matrix (ITU-T H.273, table 4)."""
-UNSPECIFIED = 2
 YCGCO = 8
 UNREADABLE = {11: "SMPTE ST 2085", 13: "chromaticity-derived constant luminance", 14: "ICtCp"}
 
-FULL_RANGE = 2
+REC709 = ColourTags()
 
 SAME_RANGE = {"src_color_range": "MPEG", "dst_color_range": "MPEG", "interpolation": "BICUBIC"}
 """Options of a conversion that changes no level, for any range of the file."""
@@ -155,39 +156,89 @@ def float_planes(frame: av.VideoFrame, count: int) -> Tensor:
 
 
 def deep_frame(picture: Tensor) -> av.VideoFrame:
-    """A matte ``[1, H, W]`` or a picture ``[3, H, W]`` in 0..1 as a frame of 16-bit grey or RGB."""
+    """A matte ``[1, H, W]``, picture ``[3, H, W]`` or subject ``[4, H, W]`` in 0..1 as 16-bit grey, RGB or RGBA."""
     import av
 
-    levels = (picture.clamp(0, 1) * 65535).round().movedim(0, -1).squeeze(-1).contiguous().numpy().astype(np.uint16)
-    return av.VideoFrame.from_ndarray(levels, format="gray16le" if len(picture) == 1 else "rgb48le")
+    count, height, width = picture.shape
+    levels = (picture.clamp(0, 1) * 65535).round().movedim(0, -1).reshape(height, width * count)
+    frame = av.VideoFrame(width, height, {1: "gray16le", 3: "rgb48le", 4: "rgba64le"}[count])
+    store(frame.planes[0], levels.contiguous().cpu().numpy().astype("<u2"))
+    return frame
 
 
-def frame_for(picture: Tensor, pixels: str) -> av.VideoFrame:
-    """A matte ``[1, H, W]`` or a picture ``[3, H, W]`` in 0..1 as a frame of an encoder's pixel format.
+def frame_for(picture: Tensor, pixels: str, colour: ColourTags = REC709) -> av.VideoFrame:
+    """A matte ``[1, H, W]``, a picture ``[3, H, W]`` or a subject ``[4, H, W]`` as a frame of an encoder's pixel format.
 
-    RGB and grey use full range. Planar YUV uses video range (16 to 235 in 8 bits) and the BT.709 matrix; a matte's
-    chroma is neutral. FFmpeg only subsamples here: its own conversion from 16 bits makes white 236.
+    Values are 0..1, alpha is last. RGB, grey and alpha use full range. Planar YUV uses video range (16 to 235 in 8 bits)
+    and the matrix of ``colour``; a matte's chroma is neutral. FFmpeg only subsamples here: its own conversion from 16 bits
+    makes white 236. The frame has no tags; see `tagged`.
     """
     import av
 
-    height, width = picture.shape[-2:]
-    layout = av.VideoFormat(pixels, width, height)
+    layout = av.VideoFormat(pixels, picture.shape[-1], picture.shape[-2])
     if layout.is_rgb or len(layout.components) < 3:
         return convert(deep_frame(picture), format=pixels)
-    chroma = layout.components[1]
-    whole = (chroma.width, chroma.height) == (width, height)
-    frame = av.VideoFrame(width, height, pixels if whole or len(picture) == 1 else "yuv444p16le")
-    bits = frame.format.components[0].bits
+    levels = yuv_levels(picture, *MATRICES[colour.written(rgb=False).matrix])
+    return frame_from_yuv(levels, pixels, picture[3] if len(picture) == 4 else None)
+
+
+def yuv_levels(picture: Tensor, kr: float, kb: float) -> list[Tensor]:
+    """Luma and chroma ``[H, W]`` of a matte or of a picture's first three channels, as levels of 8 bits with fractions.
+
+    A matte has no chroma: its list has one entry.
+    """
     if len(picture) == 1:
-        levels = [16 + 219 * picture[0].clamp(0, 1), *(torch.full((p.height, p.width), 128) for p in frame.planes[1:])]
-    else:
-        kr, kb = BT709
-        red, green, blue = picture.clamp(0, 1)
-        luma = kr * red + (1 - kr - kb) * green + kb * blue
-        levels = [16 + 219 * luma, *(128 + 112 * part for part in ((blue - luma) / (1 - kb), (red - luma) / (1 - kr)))]
-    for plane, values in zip(frame.planes, levels, strict=True):
+        return [16 + 219 * picture[0].clamp(0, 1)]
+    red, green, blue = picture[:3].clamp(0, 1)
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
+    return [16 + 219 * luma, *(128 + 112 * part for part in ((blue - luma) / (1 - kb), (red - luma) / (1 - kr)))]
+
+
+def frame_from_yuv(levels: list[Tensor], pixels: str, alpha: Tensor | None) -> av.VideoFrame:
+    """A frame of the planar YUV format ``pixels`` from `yuv_levels`, and alpha ``[H, W]`` if the format has it."""
+    import av
+
+    height, width = levels[0].shape
+    opaque = pixels.replace("yuva", "yuv")
+    chroma = av.VideoFormat(opaque, width, height).components[1]
+    whole = len(levels) == 1 or (chroma.width, chroma.height) == (width, height)
+    frame = av.VideoFrame(width, height, opaque if whole else "yuv444p16le")
+    bits = frame.format.components[0].bits
+    neutral = [torch.full((plane.height, plane.width), 128.0) for plane in frame.planes[len(levels) :]]
+    for plane, values in zip(frame.planes, [*levels, *neutral], strict=True):
         fill(plane, values / 256, bits)
-    return convert(frame, format=pixels, **SAME_RANGE)
+    frame = convert(frame, format=opaque, **SAME_RANGE)
+    if opaque == pixels:
+        return frame
+    both = av.VideoFrame(width, height, pixels)
+    bits = both.format.components[3].bits
+    kind = "u1" if bits == 8 else "<u2"
+    for plane, (_, row) in zip(both.planes, rows(frame, kind), strict=False):
+        store(plane, row[:, : plane.width])
+    full = torch.ones(height, width) if alpha is None else alpha.clamp(0, 1)
+    fill(both.planes[3], full * (1 - 0.5**bits), bits)
+    return both
+
+
+def tagged(frame: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
+    """``frame`` with these colour tags. Older PyAV cannot set them all, so FFmpeg's ``setparams`` does."""
+    try:
+        for name, attribute in ATTRIBUTES.items():
+            setattr(frame, attribute, getattr(colour, name))
+    except AttributeError:
+        pass
+    else:
+        return frame
+    from av.filter import Graph
+
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))
+    tags = f"color_primaries={colour.primaries}:color_trc={colour.transfer}:colorspace={colour.matrix}"
+    graph.link_nodes(source, graph.add("setparams", tags), graph.add("buffersink")).configure()
+    frame.colorspace = UNSPECIFIED
+    graph.push(frame)
+    done: Any = graph.pull()
+    return done
 
 
 def fill(plane: VideoPlane, levels: Tensor, bits: int) -> None:
@@ -197,9 +248,12 @@ def fill(plane: VideoPlane, levels: Tensor, bits: int) -> None:
 
 
 def store(plane: VideoPlane, values: np.ndarray) -> None:
-    """Write ``values`` ``[H, W]``, of the plane's own type, into a plane, whose lines have padding on the right."""
+    """Write ``values`` ``[H, W]``, of the plane's own type, into a plane, whose lines have padding on the right.
+
+    A packed plane has so many values for each pixel as it has components.
+    """
     padded = np.zeros((plane.height, plane.line_size // values.itemsize), values.dtype)
-    padded[:, : plane.width] = values
+    padded[:, : values.shape[1]] = values
     plane.update(padded.tobytes())
 
 

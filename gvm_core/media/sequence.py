@@ -1,4 +1,4 @@
-"""Image sequences: reads numbered pictures, writes 16-bit PNGs.
+"""Image sequences: reads numbered pictures, writes 16-bit PNGs and EXRs.
 
 A picture's number is the last number in its name, and its suffix does not count. Pictures belong to one sequence if they
 have the same name without this number, and the same suffix: ``shot.beauty.0001.exr`` and ``shot.beauty.0002.exr``. So
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -24,19 +24,20 @@ import torch
 from torch import Tensor
 
 from ..atomic import atomic
-from ..errors import MediaError, NoSuchFrameError, cause
+from ..errors import GVMError, MediaError, NoSuchFrameError, cause
 from ..post.color import linear_to_srgb
 from ..post.composite import unpremultiply
 from ..post.light import LIGHTS, Light
 from .container import open_container, refuse_size
 from .exr import ExrFacts, facts_of, listed, read_exr
-from .pixels import frame_for, rgb, rgba
-from .timecode import Labels
+from .exr_writer import refuse_compression, write_exr
+from .formats import PICTURES, PNG16, Format, refuse_missing
+from .pixels import rgb, rgba
+from .png import PLAIN, labels_of_png, png16
+from .timecode import UNLABELLED, Labels
 
 log = logging.getLogger(__name__)
 
-PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".webp", ".bmp", ".dpx"}
-PICTURES |= {".tga", ".jp2", ".ppm", ".hdr"}
 LINEAR = {".exr", ".hdr"}
 Gaps = Literal["hold", "skip", "refuse"]
 """What missing numbers become: the picture before them again, nothing (the pictures move up), or an error."""
@@ -137,13 +138,13 @@ class SequenceReader:
         rate: Frames per second, exact.
         time_base: The unit of `times`, in seconds.
         times: Time of each frame, from the sequence's first to the last one wanted.
-        labels: What EXR pictures say about their pixel aspect, timecode and reel; else square pixels.
+        labels: What EXR pictures say about their pixel aspect, timecode and reel, and the colours of the frames.
         files: The picture of each frame.
     """
 
     rate = Fraction(24)
     time_base = 1 / rate
-    labels = Labels()
+    labels = Labels(colour=PLAIN)
 
     def __init__(
         self,
@@ -166,14 +167,15 @@ class SequenceReader:
         self.files, self.stems = [file for file, _ in wanted], [stem for _, stem in wanted]
         if layer is not None and self.files[0].suffix.lower() != ".exr":
             raise MediaError(f"{self.files[0]} has no layers to choose from (--layer): only EXR pictures have layers")
-        opening = facts_of(self.files[0]) if self.files[0].suffix.lower() == ".exr" else ExrFacts()
-        self.light = light or opening.light or usual_light(self.files[0])
+        exr = self.files[0].suffix.lower() == ".exr"
+        opening = facts_of(self.files[0]) if exr else ExrFacts()
+        self.light = light or light_of_picture(self.files[0])
         self.rate = Fraction(opening.rate or 24 if fps is None else fps).limit_denominator(10**6)
         if self.rate <= 0:
             raise MediaError(f"a sequence needs more than 0 frames per second, not {fps}")
         self.time_base, self.times = 1 / self.rate, range(first + len(self.files))
         held = first - next(index for index, (file, _) in enumerate(frames) if file == self.files[0])
-        self.labels = opening.labels(self.rate, held)
+        self.labels = opening.labels(self.rate, held) if exr else labels_of(self.files[0])
 
     @property
     def names(self) -> Callable[[int], str]:
@@ -213,27 +215,68 @@ class SequenceReader:
 
 
 class SequenceWriter:
-    """Writes each matte, or picture, as a 16-bit PNG. A file is complete, or it does not exist.
+    """Writes each matte, picture or subject as a file of its own. A file is complete, or it does not exist.
 
     Args:
         folder: Folder to write to; created if missing.
-        names: Gives the file name of frame ``i``, without the suffix.
+        names: Gives the file name of frame ``i``, without the suffix; see also `numbered`.
         first: Index of the first frame that will be written.
         overwrite: Allow a folder that is not empty, and replace files with the same names.
+        form: From `FORMATS`, of the kind "pictures".
+        labels: What every file says about its frame; the timecode is that of frame ``first``. A PNG holds colour tags and
+            notes, an EXR all of it.
+        rate: Frames per second, which only an EXR holds.
+
+    Raises:
+        MediaError: If the folder cannot be used. While writing, if a file cannot be written; see also `write_exr`.
+        MissingPackageError: If the compression of EXR needs a package that is not installed.
     """
 
-    def __init__(self, folder: Path, names: Callable[[int], str], first: int = 0, *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: Callable[[int], str],
+        first: int = 0,
+        *,
+        overwrite: bool = False,
+        form: Format = PNG16,
+        labels: Labels = UNLABELLED,
+        rate: Fraction | None = None,
+    ) -> None:
+        refuse_missing(form)
+        if form.encoder == "exr":
+            refuse_compression(form.options["compression"])
         if folder.exists() and not folder.is_dir():
             raise MediaError(f"{folder} is a file; a sequence needs a folder")
         if folder.is_dir() and any(folder.iterdir()) and not overwrite:
             raise MediaError(f"{folder} is not empty; choose another folder, or allow overwriting (--overwrite)")
-        self.folder, self.names = folder, names
-        self.index = first
+        self.folder, self.names, self.form, self.labels, self.rate = folder, names, form, labels, rate
+        self.first = self.index = first
 
-    def write(self, alpha: Tensor) -> None:
-        """Write the next matte ``[1, H, W]``, or picture ``[3, H, W]``, in 0..1."""
-        with atomic(self.folder / f"{self.names(self.index)}.png") as part:
-            part.write_bytes(png16(alpha))
+    def write(self, picture: Tensor, layers: Mapping[str, Tensor] | None = None) -> None:
+        """Write the next matte ``[1, H, W]``, picture ``[3, H, W]``, or subject ``[4, H, W]`` with alpha.
+
+        Args:
+            picture: Its colours are final: in the light of the labels, straight or premultiplied. 0..1; EXR takes any.
+            layers: More mattes ``[1, H, W]`` of this frame by the name of their layer, for EXR.
+        """
+        path = self.folder / f"{self.names(self.index)}{self.form.suffix}"
+        if layers and self.form.encoder != "exr":
+            raise MediaError(f"{self.form.title} has no layers for {', '.join(layers)}; EXR has them")
+        try:
+            with atomic(path) as part:
+                if self.form.encoder == "exr":
+                    kind, compression = self.form.pixels(*picture.shape), self.form.options["compression"]
+                    labels = self.labels.after(self.index - self.first)
+                    write_exr(part, picture, kind, compression, labels, rate=self.rate, layers=layers)
+                else:
+                    part.write_bytes(png16(picture, self.labels))
+        except GVMError:
+            raise
+        except (OSError, RuntimeError) as error:  # the last one is what the OpenEXR package raises
+            raise MediaError(
+                f"{path} cannot be written: {cause(error)}; make room, or choose another folder"
+            ) from error
         self.index += 1
 
     def __enter__(self) -> SequenceWriter:
@@ -243,26 +286,40 @@ class SequenceWriter:
         """Do nothing: every file is closed already."""
 
 
-def png16(picture: Tensor) -> bytes:
-    """A matte ``[1, H, W]`` or a picture ``[3, H, W]``, sRGB, in 0..1, as the bytes of a 16-bit PNG."""
-    import av
+def numbered(pattern: str, start: int = 1001) -> Callable[[int], str]:
+    """Names for a sequence: those of ``pattern``, as in ``shot.####.exr`` or ``shot.%04d.exr``, without the suffix.
 
-    big = "gray16be" if len(picture) == 1 else "rgb48be"
-    frame = frame_for(picture, big)
-    encoder = av.CodecContext.create("png", "w")
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = frame.width, frame.height, big, Fraction(1)
-    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+    Args:
+        pattern: A file name. ``#`` or ``%0d`` stand for the number and its digits. Without them it has four at the end.
+        start: The number of frame 0.
+
+    Raises:
+        MediaError: If there are several numbers in the pattern, or it says ``*``.
+
+    Example:
+        >>> numbered("shot.####.exr")(0), numbered("a_%06d_matte.exr", 1)(41), numbered("shot.exr", 100)(5)
+        ('shot.1001', 'a_000042_matte', 'shot.0105')
+    """
+    name = Path(pattern).stem if Path(pattern).suffix.lower() in PICTURES else pattern
+    words = WILD.split(name if WILD.search(name) else f"{name}.####")
+    if len(words) != 3 or words[1] == "*":
+        raise MediaError(f"{pattern!r} must have one place for the number, such as #### or %04d")
+    digits = len(words[1]) if words[1].startswith("#") else int(words[1][1:-1] or 1)
+    return lambda index: f"{words[0]}{start + index:0{digits}d}{words[2]}"
 
 
-def usual_light(path: Path) -> Light:
-    """The light that files of this format have by convention."""
-    return LIGHTS["linear" if path.suffix.lower() in LINEAR else "srgb"]
+def light_of_picture(path: Path) -> Light:
+    """The light of a picture: what it says, else linear light for EXR and Radiance HDR, and sRGB for others."""
+    if path.suffix.lower() == ".exr":
+        return facts_of(path).light
+    colour = labels_of(path).colour
+    return LIGHTS["linear"] if path.suffix.lower() in LINEAR else Light.tagged(colour.transfer, colour.primaries)
 
 
 def read_picture(path: Path, **options: Any) -> Tensor:
     """`read_pixels` of one picture, in sRGB, unclamped: linear light beyond white is beyond 1."""
     picture = read_pixels(path, **options)
-    if path.suffix.lower() not in LINEAR:
+    if path.suffix.lower() not in LINEAR or light_of_picture(path).transfer != "linear":
         return picture
     return torch.cat([linear_to_srgb(picture[:3]), picture[3:]])
 
@@ -270,8 +327,9 @@ def read_picture(path: Path, **options: Any) -> Tensor:
 def read_pixels(path: Path, *, alpha: bool = False, layer: str | None = None, strict: bool = False) -> Tensor:
     """One picture as ``[3, H, W]`` float32, in the light of the file, unclamped.
 
-    With ``alpha`` it is ``[4, H, W]``, straight. EXR is premultiplied by convention, so its colour is divided by its
-    alpha; other formats are not changed. ``layer`` is for EXR; see `read_exr`.
+    With ``alpha`` it is ``[4, H, W]``, straight. EXR is premultiplied and linear light by convention, other formats are
+    straight and sRGB, unless the file says otherwise. Premultiplied colour is divided by its alpha. ``layer`` is for EXR;
+    see `read_exr`.
 
     Not a number becomes 0, infinity 1 and minus infinity 0, and the log names the file.
 
@@ -285,9 +343,17 @@ def read_pixels(path: Path, *, alpha: bool = False, layer: str | None = None, st
             raise MediaError(f"{path} has {count} values that are no finite numbers (NaN or infinity)")
         log.warning("%s has %d values that are no finite numbers; NaN is read as 0, infinity as 1", path, count)
         picture = picture.nan_to_num(0.0, posinf=1.0, neginf=0.0)
-    if path.suffix.lower() not in LINEAR or not alpha:
-        return picture
-    return torch.cat([unpremultiply(picture[:3], picture[3:]), picture[3:]])
+    said = labels_of(path) if alpha else UNLABELLED
+    if alpha and (said.alpha == "premultiplied" or (path.suffix.lower() in LINEAR and not said.alpha)):
+        picture = torch.cat([unpremultiply(picture[:3], picture[3:]), picture[3:]])
+    return picture
+
+
+def labels_of(path: Path) -> Labels:
+    """What a single picture says about itself; see `labels_of_png` and `facts_of`."""
+    if path.suffix.lower() == ".exr":
+        return facts_of(path).labels(Fraction(24), 0)
+    return labels_of_png(path) if path.suffix.lower() == ".png" else Labels(colour=PLAIN)
 
 
 def decoded(path: Path, alpha: bool) -> Tensor:

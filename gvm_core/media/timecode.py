@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..post.light import Chromaticities
 from ..post.resize import SQUARE
+from .colours import ColourTags
 
 if TYPE_CHECKING:
     import av
@@ -23,6 +25,7 @@ WIDEST = 8
 """Pixels wider than this, or as high, are a mistake in the file: they count as square."""
 WRITTEN = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.])(\d{2,3})")
 DROP = 1 << 24
+ALPHAS = ("straight", "premultiplied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,9 @@ class Timecode:
         skipped = self.base // 15 if self.drop else 0
         return replace(self, frame=(self.frame + frames) % (86400 * self.base - skipped * 1296))
 
-    def __str__(self) -> str:
+    @property
+    def numbers(self) -> tuple[int, int, int, int]:
+        """Hours, minutes, seconds and frames."""
         number, base = self.frame, self.base
         if self.drop:
             skipped, ten = base // 15, 600 * base - 9 * (base // 15)
@@ -81,7 +86,37 @@ class Timecode:
             number += skipped * (9 * tens + max(rest - skipped, 0) // (60 * base - skipped))
         seconds, frames = divmod(number, base)
         minutes, second = divmod(seconds, 60)
-        return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}{';' if self.drop else ':'}{frames:02}"
+        return minutes // 60, minutes % 60, second, frames
+
+    @property
+    def counted(self) -> tuple[int, int, int, int, int]:
+        """Its numbers as SMPTE ST 12-1 counts them: above 30 frames per second pairs of frames, and which of the pair."""
+        hours, minutes, seconds, frames = self.numbers
+        return (
+            (hours, minutes, seconds, frames // 2, frames % 2)
+            if self.base > 30
+            else (hours, minutes, seconds, frames, 0)
+        )
+
+    @property
+    def clock(self) -> int | None:
+        """The first word of SMPTE ST 12-1, as `from_clock` reads it; None above 60 frames per second: it has no digits.
+
+        Example:
+            >>> start = Timecode.read("10:20:30:29", Fraction(30))
+            >>> hex(start.clock), str(from_clock(start.clock, start.rate))
+            ('0x29302010', '10:20:30:29')
+        """
+        if self.base > 60:
+            return None
+        *numbers, second = self.counted
+        digits = (value // 10 << 4 | value % 10 for value in numbers)
+        word = sum(byte << 8 * place for place, byte in enumerate(digits))
+        return word | second << (7 if self.base == 50 else 23) | int(self.drop) << 30
+
+    def __str__(self) -> str:
+        hours, minutes, seconds, frames = self.numbers
+        return f"{hours:02}:{minutes:02}:{seconds:02}{';' if self.drop else ':'}{frames:02}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +127,19 @@ class Labels:
         pixel_aspect: The width of a pixel over its height.
         timecode: The timecode of the first frame wanted; None if there is none.
         reel: Name of the reel; empty if there is none.
+        colour: The colour tags of the frames as a reader gives them, or as a writer gets them.
+        alpha: "straight" or "premultiplied", where a file says it; else empty.
+        light: The light of the colours in words, as in "linear", where a file says it; else empty.
+        chromaticities: The primaries themselves, for files that hold them; None for those of the colour tags.
     """
 
     pixel_aspect: Fraction = SQUARE
     timecode: Timecode | None = None
     reel: str = ""
+    colour: ColourTags = ColourTags()
+    alpha: str = ""
+    light: str = ""
+    chromaticities: Chromaticities | None = None
 
     @property
     def words(self) -> dict[str, str]:
@@ -105,7 +148,27 @@ class Labels:
             "pixel aspect": str(self.pixel_aspect),
             "timecode": str(self.timecode or "none"),
             "reel name": self.reel,
+            "colour tags": str(self.colour),
+            "kind of alpha": self.alpha,
+            "light": self.light,
         }
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What a file can only say in its metadata: "alpha" and "light", if they are known."""
+        return {name: value for name, value in (("alpha", self.alpha), ("light", self.light)) if value}
+
+    @property
+    def of_mattes(self) -> Labels:
+        """These labels for mattes of the same frames. A matte is neither HDR nor wide, so its colours are BT.709."""
+        return replace(self, colour=ColourTags(), alpha="", light="", chromaticities=None)
+
+    def after(self, frames: int) -> Labels:
+        """These labels for a clip that begins so many frames later."""
+        return replace(self, timecode=self.timecode and self.timecode.after(frames))
+
+
+UNLABELLED = Labels()
 
 
 def counted(rate: Fraction) -> int | None:
@@ -117,6 +180,12 @@ def first_value(tags: Iterable[Mapping[str, str]], name: str) -> str:
     """The first of ``tags`` that has ``name``, in any case; empty if none has it."""
     found = (value for each in tags for key, value in each.items() if key.lower() == name)
     return next(found, "")
+
+
+def note_in(tags: Iterable[Mapping[str, str]], name: str, known: Iterable[str] = ()) -> str:
+    """The note ``name`` of a file (see `Labels.notes`), in lower case; empty if it is not among the ``known`` ones."""
+    value = first_value(tags, name).strip().lower()
+    return value if not known or value in known else ""
 
 
 def timecode_in(frame: av.VideoFrame, rate: Fraction) -> Timecode | None:

@@ -1,4 +1,4 @@
-"""Reads videos and writes matte videos, frame by frame, with PyAV (FFmpeg's libraries)."""
+"""Reads videos, frame by frame, with PyAV (FFmpeg's libraries)."""
 
 from __future__ import annotations
 
@@ -8,66 +8,32 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
+import torch
 from torch import Tensor
 
-from ..errors import MediaError, NoSuchFrameError, cause
+from ..errors import MediaError, NoSuchFrameError
+from ..post.composite import unpremultiply
 from ..post.light import Light
 from ..post.resize import SQUARE, resize
 from .clock import BACK
+from .colours import ATTRIBUTES, ColourTags
 from .decoder import Decoder, Shown, along
 from .index import FrameIndex, first_frame, frame_index
 from .orientation import display_matrix, is_turned, upright_size
-from .pixels import frame_for, rgb, rgba
-from .timecode import WIDEST, Labels, Timecode, first_value, timecode_in
+from .pixels import rgb, rgba
+from .timecode import ALPHAS, WIDEST, Labels, Timecode, first_value, note_in, timecode_in
 
 log = logging.getLogger(__name__)
-
-BT709 = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """The encoder for one file suffix. No encoder here reorders frames.
-
-    Attributes:
-        name: FFmpeg's name of the encoder.
-        pixels: Pixel format of the encoder.
-        odd_pixels: Pixel format for frames with an odd width or height, where chroma subsampling is not possible.
-        options: The encoder's options.
-        part_suffix: File suffix for parts; it chooses their container.
-    """
-
-    name: str
-    pixels: str
-    odd_pixels: str
-    options: dict[str, str]
-    part_suffix: str = ".nut"
-
-
-CODECS = {
-    ".mp4": Codec("libx264", "yuv420p", "yuv444p", {"crf": "12", "preset": "medium", "bf": "0", "mbtree": "0"}),
-    ".mov": Codec("prores_ks", "yuv444p10le", "yuv444p10le", {"profile": "4444", "vendor": "apl0"}, ".mov"),
-    ".mkv": Codec("ffv1", "gray16le", "gray16le", {"level": "3"}),
-}
-"""The codec of each suffix: small and playable anywhere (8 bits), for editors (10 bits), lossless (16 bits).
-
-x264's ``mbtree`` is off. With it, the same small frames (48x32, 96x64) gave other bytes in one of twenty runs on a busy
-machine, but a resumed run must give the same bytes.
-"""
 
 TRIES = 2
 """Number of key frames to try before a range is decoded from the video's first frame."""
 DAY, CENTURY = 86400, 100 * 366 * 86400
 """In seconds: how far apart two frames may be, and how late a video may begin."""
-COLOR_TAGS = ("color_primaries", "color_trc", "colorspace")
 
 
 class VideoReader:
@@ -81,7 +47,8 @@ class VideoReader:
         path: Any file that FFmpeg reads; a still picture is a video of one frame.
         first: Index of the first frame wanted.
         last: Index of the last frame wanted, included; ``None`` for all.
-        alpha: Read ``[4, H, W]``, with the file's own alpha as the last channel.
+        alpha: Read ``[4, H, W]``, straight, with the file's own alpha as the last channel. Colour is divided by alpha if the
+            file says that it is premultiplied, as ours do.
         strict: Raise an error where the file is damaged.
         light: The light of the file, if its tags do not say it; ``None`` believes the tags.
 
@@ -112,8 +79,9 @@ class VideoReader:
         self.size: tuple[int, int] | None = None  # of the first frame
         self.changed = False
         # now, because decoders of ProRes forget what the container says
-        primaries, transfer, self.matrix = (int(getattr(stream.codec_context, name)) for name in COLOR_TAGS)
-        self.light = light or Light.tagged(transfer, primaries)
+        tags = (int(getattr(stream.codec_context, name)) for name in ATTRIBUTES.values())
+        self.primaries, self.transfer, self.matrix = tags
+        self.light = light or Light.tagged(self.transfer, self.primaries)
 
     @property
     def decoded(self) -> int:
@@ -121,17 +89,28 @@ class VideoReader:
         return self.decoder.decoded
 
     @cached_property
-    def labels(self) -> Labels:
-        """The pixel aspect of the upright frames, the timecode of the first frame wanted, and the reel's name."""
+    def tags(self) -> list[dict[str, str]]:
+        """The metadata of the picture track, of data tracks, and of the file."""
         container, stream = self.decoder.container, self.decoder.stream
-        tags = [stream.metadata, *(each.metadata for each in container.streams.data), container.metadata]
-        timecode = Timecode.read(first_value(tags, "timecode"), self.rate)
-        aspect = Fraction(stream.sample_aspect_ratio or 1)
+        return [stream.metadata, *(each.metadata for each in container.streams.data), container.metadata]
+
+    @cached_property
+    def labels(self) -> Labels:
+        """Pixel aspect of the upright frames, timecode of the first frame wanted, name of the reel, colours, kind of alpha."""
+        timecode = Timecode.read(first_value(self.tags, "timecode"), self.rate)
+        aspect = Fraction(self.decoder.stream.sample_aspect_ratio or 1)
         aspect = aspect if 1 / WIDEST < aspect < WIDEST else SQUARE
         if (timecode is None or aspect != SQUARE) and (frame := first_frame(self.path)) is not None:
             timecode = timecode or timecode_in(frame, self.rate)
             aspect = 1 / aspect if is_turned(display_matrix(frame, self.path)) else aspect
-        return Labels(aspect, timecode and timecode.after(self.first), first_value(tags, "reel_name"))
+        return Labels(
+            aspect,
+            timecode and timecode.after(self.first),
+            first_value(self.tags, "reel_name"),
+            ColourTags(self.primaries, self.transfer, self.matrix),
+            note_in(self.tags, "alpha", ALPHAS),
+            note_in(self.tags, "light"),
+        )
 
     @property
     def names(self) -> Callable[[int], str]:
@@ -160,13 +139,19 @@ class VideoReader:
             self.size = self.size or upright_size(frame, self.path)
             if index >= self.first:
                 picture = (rgba if self.alpha else rgb)(frame, self.path, self.matrix)
-                yield self.sized(picture, index)
+                yield self.sized(self.straight(picture), index)
         if index < self.first:
             raise NoSuchFrameError(f"{self.path} has {index + 1} frames; there is no frame {self.first}", index + 1)
 
     def shown(self, frame: Tensor) -> Tensor:
         """A frame as a screen shows it, sRGB 0..1: HDR is tone-mapped, wide colours are converted."""
         return self.light.to_srgb(frame)
+
+    def straight(self, picture: Tensor) -> Tensor:
+        """``picture`` with straight colour, if it has alpha and the file says that its colour is premultiplied."""
+        if not self.alpha or note_in(self.tags, "alpha", ALPHAS) != "premultiplied":
+            return picture
+        return torch.cat([unpremultiply(picture[:3], picture[3:]), picture[3:]])
 
     def sized(self, picture: Tensor, index: int) -> Tensor:
         """The picture of frame ``index``, scaled to the size of the video's first frame if it has another."""
@@ -240,68 +225,6 @@ class VideoReader:
 
     def __exit__(self, *_: object) -> None:
         self.decoder.close()
-
-
-class VideoWriter:
-    """Encodes consecutive frames into a file that `join_videos` can join with other files.
-
-    Mattes become grey in the codec's range, pictures BT.709 unless they are written as RGB.
-
-    Args:
-        path: The file to write; its suffix is the codec's ``part_suffix``.
-        codec: From `CODECS`.
-        rate: Frames per second.
-        pixel_aspect: The width of a pixel over its height.
-
-    Raises:
-        MediaError: While writing, if the encoder or the disk refuses.
-    """
-
-    def __init__(self, path: Path, codec: Codec, rate: Fraction, pixel_aspect: Fraction = SQUARE) -> None:
-        self.path, self.codec, self.rate, self.pixel_aspect = path, codec, rate, pixel_aspect
-        self.container: Any = None
-        self.stream: Any = None
-
-    def write(self, picture: Tensor) -> None:
-        """Append one matte ``[1, H, W]`` or one picture ``[3, H, W]``, sRGB, in 0..1."""
-        from av.error import FFmpegError
-
-        try:
-            if self.container is None:
-                self.container, self.stream = self.open(*picture.shape[-2:])
-            converted = frame_for(picture, self.stream.pix_fmt)
-            for name in COLOR_TAGS:
-                with suppress(AttributeError):  # older PyAV has no tags on frames; only ProRes reads them
-                    setattr(converted, name, BT709)
-            self.container.mux(self.stream.encode(converted))
-        except FFmpegError as error:
-            raise MediaError(f"{self.path} cannot be written with {self.codec.name}: {cause(error)}") from error
-
-    def open(self, height: int, width: int) -> tuple[Any, Any]:
-        """The container and stream for frames of this size. The tags say BT.709: it is true of mattes and pictures."""
-        import av
-
-        container: Any = av.open(str(self.path), "w")
-        stream = container.add_stream(self.codec.name, rate=self.rate, options=dict(self.codec.options))
-        odd = height % 2 or width % 2
-        stream.width, stream.height = width, height
-        stream.pix_fmt = self.codec.odd_pixels if odd else self.codec.pixels
-        for name in COLOR_TAGS:
-            setattr(stream.codec_context, name, BT709)
-        stream.codec_context.sample_aspect_ratio = self.pixel_aspect
-        return container, stream
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.container is None:
-            return
-        if kind is None:
-            self.container.mux(self.stream.encode(None))
-        self.container.close()
 
 
 def usual_layout(channels: int) -> str:

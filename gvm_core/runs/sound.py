@@ -29,13 +29,15 @@ from ..media.video import usual_layout
 log = logging.getLogger(__name__)
 
 EVERYWHERE = {"aac", "alac", "mp3", "ac3", "eac3"}
-COPIED = {".mp4": EVERYWHERE | {"opus", "flac"}, ".mov": EVERYWHERE}
+COPIED = {".mp4": EVERYWHERE | {"opus", "flac"}, ".mov": EVERYWHERE, ".webm": {"opus", "vorbis"}}
 """Audio codecs that players and editors support in these containers; .mov also takes any PCM, .mkv any codec."""
-COMPRESSED = {".mp4": "aac"}
+COMPRESSED = {".mp4": "aac", ".webm": "libopus"}
 """Codecs to which other audio is converted; in other containers it becomes PCM."""
 USUAL_RATE = 48000
 LAYOUTS = "mono|stereo|2.1|3.0|4.0|quad|5.0|5.1|6.1|7.1"
 """Channel layouts of converted audio. FFmpeg takes the one nearest to the source's."""
+ENCODED = {".webm": "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"}
+"""The same where the encoder does not know all of them."""
 TRIED = 1
 """Seconds of a track that are tried."""
 APART = 10
@@ -112,7 +114,7 @@ def converted(source: Path, suffix: str, start: Fraction, index: int) -> Track:
     """
     import av
 
-    frame = next(decoded(source, index, (start, None)), None)
+    frame = next(decoded(source, index, (start, None), layout=ENCODED.get(suffix, LAYOUTS)), None)
     if frame is None:
         raise ValueError("nothing in it can be decoded")
     deep = frame.format.name.rstrip("p") not in ("u8", "s16")

@@ -14,7 +14,8 @@ import torch
 from support import moving_clip
 
 from gvm_core.media import open_frames
-from gvm_core.media.video import CODECS, VideoWriter
+from gvm_core.media.formats import BY_SUFFIX, FORMATS
+from gvm_core.media.video_writer import VideoWriter
 from gvm_core.runs import sound
 from gvm_core.runs.join import join_videos
 from gvm_core.runs.parts import Parts
@@ -33,8 +34,10 @@ CONTAINERS = {
 """Containers that hold pictures and sound, and the codec of their pictures here."""
 NO_CLICK = ("anull", "comfortnoise", "libspeex", "speex")
 """Encoders from which no click comes back. FFmpeg 7 decodes stereo Speex to numbers beyond all bounds."""
-OUTPUTS = (".mp4", ".mov", ".mkv", "")
+OUTPUTS = (".mp4", ".mov", ".mkv", ".webm", "")
 PICTURE = Fraction(1, RATE)
+
+VIDEOS = {suffix: FORMATS[name] for suffix, name in BY_SUFFIX.items() if FORMATS[name].kind == "video"}
 
 
 def audio_encoders():
@@ -150,7 +153,7 @@ def pictures(tmp_path_factory):
 def mattes(tmp_path_factory):
     """The file of a finished part, ten frames long, for each output format."""
     folder = tmp_path_factory.mktemp("mattes")
-    for suffix, codec in CODECS.items():
+    for suffix, codec in VIDEOS.items():
         with VideoWriter(folder / f"{suffix[1:]}{codec.part_suffix}", codec, Fraction(RATE)) as writer:
             for _ in range(FRAMES):
                 writer.write(torch.rand(1, HEIGHT, WIDTH))
@@ -161,7 +164,7 @@ def finished_part(folder, mattes, kind, times, time_base, first=0, names=str):
     """A part that holds a matte of this kind, with frames at ``times``."""
     parts = Parts(folder, first)
     staged = parts.stage()
-    if codec := CODECS.get(kind):
+    if codec := VIDEOS.get(kind):
         whole, part = mattes / f"{kind[1:]}{codec.part_suffix}", staged / f"matte{codec.part_suffix}"
         with av.open(str(whole)) as there, av.open(str(part), "w") as container:
             stream = container.add_stream_from_template(there.streams.video[0], opaque=True)
@@ -245,7 +248,7 @@ def near(found, click=float(CLICK) + 0.01):
     return found is not None and abs(found[0] - click) < 0.005
 
 
-@pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv", ".webm"])
 @pytest.mark.parametrize("track", [AAC, FLAC], ids=["aac", "flac"])
 @pytest.mark.parametrize("early", [0.0, 0.394, -0.1])
 def test_sound_that_begins_before_or_after_the_picture_moves_neither(tmp_path, pictures, mattes, kind, track, early):
@@ -255,7 +258,7 @@ def test_sound_that_begins_before_or_after_the_picture_moves_neither(tmp_path, p
     assert shown(output) == [index * PICTURE for index in range(FRAMES)] and near(heard(output))
 
 
-@pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv", ".webm"])
 @pytest.mark.parametrize("codec", ["aac", "mp2"])
 def test_a_stream_whose_clock_begins_at_ten_hours_becomes_a_video_that_begins_at_0(
     tmp_path, pictures, mattes, kind, codec
@@ -269,7 +272,7 @@ def test_a_stream_whose_clock_begins_at_ten_hours_becomes_a_video_that_begins_at
         assert container.duration < 1_000_000
 
 
-@pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv", ".webm"])
 @pytest.mark.parametrize("track", [AAC, FLAC], ids=["aac", "flac"])
 def test_a_range_has_the_sound_of_its_frames(tmp_path, pictures, mattes, kind, track):
     source = write_source(tmp_path / "clip.mp4", pictures, track)
@@ -327,7 +330,7 @@ def test_a_track_that_ffmpeg_does_not_know_is_left_out_and_said_before_the_first
     tmp_path, pictures, mattes, caplog
 ):
     source = unknown(tmp_path / "clip.mov", pictures)
-    for kind in (".mp4", ".mov", ".mkv"):
+    for kind in (".mp4", ".mov", ".mkv", ".webm"):
         caplog.clear()
         with begin(Shot(source, tmp_path / f"m{kind}"), "0" * 16):
             (message,) = caplog.messages
@@ -342,7 +345,7 @@ def test_streams_that_are_no_sound_are_passed_by(tmp_path, pictures, mattes):
     with av.open(str(source)) as container:
         if "data" not in [stream.type for stream in container.streams]:
             pytest.skip("this PyAV writes no timecode; streams that are no sound are NOT tested")
-    for kind in (".mp4", ".mov", ".mkv"):
+    for kind in (".mp4", ".mov", ".mkv", ".webm"):
         assert near(heard(matted(source, tmp_path / f"m{kind}", mattes)))
 
 
@@ -382,7 +385,7 @@ join_videos(Parts(folder).finished(), str(name), output, source, whole=True)
 @pytest.mark.parametrize("encoder", ["pcm_s16le", "pcm_mulaw"])
 def test_eight_channels_in_an_order_of_their_own_do_not_kill_the_process(tmp_path, pictures, mattes, kind, encoder):
     source = write_source(tmp_path / "clip.mov", pictures, (encoder, 48000, "7.1", {}))
-    name = f"matte{CODECS[kind].part_suffix}"
+    name = f"matte{VIDEOS[kind].part_suffix}"
     finished_part(tmp_path / "run", mattes, kind, list(range(FRAMES)), PICTURE)
     run = [sys.executable, "-c", SEVEN_ONE, tmp_path / "run", source, name, tmp_path / f"m{kind}"]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
@@ -429,11 +432,11 @@ def test_gaps_in_the_sound_stay_gaps(tmp_path, pictures, mattes):
                 if packet.size and not (packet.stream.type == "audio" and 0.05 < packet.pts * packet.time_base < 0.15):
                     packet.stream = outputs[packet.stream.index]
                     container.mux(packet)
-        for kind in (".mp4", ".mov", ".mkv"):
+        for kind in (".mp4", ".mov", ".mkv", ".webm"):
             assert near(heard(matted(tmp_path / "gap.mkv", tmp_path / f"{encoder}{kind}", mattes)))
 
 
-@pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv", ".webm"])
 @pytest.mark.parametrize("track", [AAC, FLAC], ids=["aac", "flac"])
 def test_damaged_sound_costs_no_frame(tmp_path, pictures, mattes, kind, track):
     source = write_source(tmp_path / "clip.mkv", pictures, track)
