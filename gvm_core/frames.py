@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .errors import InputError
+from .region import Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +18,12 @@ class Original:
     Attributes:
         pixels: ``[3, H, W]``, sRGB, float32 on the CPU; values outside 0..1 are kept.
         fitted: ``[3, h, w]``, the frame scaled and padded for the network, 0..1.
+        region: Where the network looks in the frame; None for everywhere.
     """
 
     pixels: Tensor
     fitted: Tensor
+    region: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ The pipeline knows the order of the stages, but not files or ComfyUI. Its host o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sized
 from fractions import Fraction
-from itertools import chain, starmap
+from itertools import chain, repeat, starmap
 
 import torch
 from torch import Tensor
@@ -18,8 +18,9 @@ from .frames import Clip, Original, as_clips
 from .host.base import Host
 from .host.torch_host import TorchHost
 from .models.weights import MattingModel
-from .post import edges, guided
+from .post import edges, guided, reach
 from .post.resize import SQUARE, Fit
+from .region import Region
 from .sampling import denoise_from_noise, denoise_from_zeros, flow_scheduler, frame_noise
 from .settings import MatteSettings
 from .windows import around, crossfade, cut, gather
@@ -53,19 +54,26 @@ class MattingPipeline:
         self.executor = Executor(self.host)
         self.scheduler = flow_scheduler(model.config.scheduler) if self.settings.noise == "gaussian" else None
 
-    def matte(self, frames: Iterable[Tensor]) -> Tensor:
+    def matte(self, frames: Iterable[Tensor], *, regions: Iterable[Region] | None = None) -> Tensor:
         """Matte all frames, and return one tensor.
 
         Args:
             frames: As for `stream`; also a tensor ``[T, 3, H, W]``.
+            regions: As for `stream`.
 
         Returns:
             Alpha ``[T, 1, H, W]`` in 0..1, float32 on the CPU.
         """
-        return torch.cat([clip.data for clip in self.stream(frames)])
+        return torch.cat([clip.data for clip in self.stream(frames, regions=regions)])
 
     def stream(
-        self, frames: Iterable[Tensor], first: int = 0, *, originals: bool = False, pixel_aspect: Fraction = SQUARE
+        self,
+        frames: Iterable[Tensor],
+        first: int = 0,
+        *,
+        regions: Iterable[Region] | None = None,
+        originals: bool = False,
+        pixel_aspect: Fraction = SQUARE,
     ) -> Generator[Clip, None, None]:
         """Matte a stream of frames of any length. At most a few windows are in memory.
 
@@ -73,6 +81,8 @@ class MattingPipeline:
             frames: ``[3, H, W]`` each, sRGB 0..1 (values outside are allowed), float, all of the same size, at least
                 one. Do not change a frame before its matte is yielded.
             first: Index of the first frame in its video.
+            regions: Where the network looks in each frame, in the same order: from `region.from_masks` or
+                `follow.follow`. Outside, alpha is 0. None lets it look everywhere.
             originals: Give every clip its original frames, for results that need both.
             pixel_aspect: The width of a pixel over its height.
 
@@ -80,10 +90,10 @@ class MattingPipeline:
             Clips of alpha ``[T, 1, H, W]`` in 0..1 at the frames' own size, float32 on the CPU, in order, without gaps.
 
         Raises:
-            InputError: If a frame is not as described above. The message gives its index.
+            InputError: If a frame is not as described above, or has no region. The message gives its index.
             GVMError: If the result is not finite even in float32.
         """
-        fit, clips = self.fit(frames, first, originals=originals, pixel_aspect=pixel_aspect)
+        fit, clips = self.fit(frames, first, regions=regions, originals=originals, pixel_aspect=pixel_aspect)
         image_latents = self.encode(clips)
         alpha_latents = self.denoise(image_latents)
         alpha = self.decode(alpha_latents)
@@ -94,6 +104,7 @@ class MattingPipeline:
         frames: Iterable[Tensor],
         first: int = 0,
         *,
+        regions: Iterable[Region] | None = None,
         originals: bool = False,
         pixel_aspect: Fraction = SQUARE,
         fit: Fit | None = None,
@@ -103,28 +114,35 @@ class MattingPipeline:
         Args:
             frames: As for `stream`.
             first: As for `stream`.
-            originals: As for `stream`. If edges are refined, clips have their originals in any case.
+            regions: As for `stream`.
+            originals: As for `stream`. If edges are refined or there are regions, clips have their originals anyway.
             pixel_aspect: As for `stream`.
             fit: How to scale and pad the frames, if that is already decided.
 
         Returns:
-            How the frames are scaled and padded, and the resulting clips ``[T, 3, H, W]``.
+            How whole frames are scaled and padded, and the resulting clips ``[T, 3, H, W]``.
         """
         clips = as_clips(frames, first)
+        if isinstance(regions, Sized) and isinstance(frames, Sized) and len(regions) != len(frames):
+            raise InputError(f"there are {len(frames)} frames but {len(regions)} regions; every frame needs one region")
+        looks = repeat(None) if regions is None else iter(regions)
         opening = next(clips)
         settings, (height, width) = self.settings, opening.data.shape[-2:]
         if settings.pad_multiple % self.model.vae.factor:
             raise InputError(f"pad_multiple must be a multiple of {self.model.vae.factor}, for this model's VAE")
         sizes = fit or Fit.plan((height, width), *settings.edges, settings.pad_multiple, pixel_aspect)
-        wanted = originals or self._radius(sizes) > 0
+        wanted = originals or regions is not None or self._radius(sizes) > 0
 
         def fitted(clip: Clip) -> Clip:
-            seen = sizes.fit(clip.data)
+            if (region := next(looks, None)) is None and regions is not None:
+                raise InputError(f"frame {clip.start} has no region: there are fewer regions than frames")
+            view = sizes.at(region)
+            seen = view.fit(clip.data)
             if not wanted:
                 return clip.replace(seen)
             low, high = clip.data.aminmax()
-            shown = seen if low >= 0 and high <= 1 else sizes.fit(clip.data.clamp(0, 1))
-            return Clip(seen, clip.start, (Original(clip.data[0], shown[0]),))
+            shown = seen if low >= 0 and high <= 1 else view.fit(clip.data.clamp(0, 1))
+            return Clip(seen, clip.start, (Original(clip.data[0], shown[0], region),))
 
         return sizes, map(fitted, chain(iter([opening]), clips))  # an iterator does not keep used clips in memory
 
@@ -197,18 +215,35 @@ class MattingPipeline:
                 device=self.host.device,
                 between=self.host.check_cancelled,
             )
-            functions = window.replace(self.executor.run("refining", variants, window.data, window.start))[new]
-            # Frame by frame: four channels at the frames' own size need much memory.
-            pairs = zip(functions.data.split(1), functions.originals, strict=True)
-            alpha = [guided.alpha_of(fit.restore(each), original.pixels[None]) for each, original in pairs]
-            return functions.replace(torch.cat(alpha))
+            return restored(window.replace(self.executor.run("refining", variants, window.data, window.start))[new])
 
         def restored(clip: Clip) -> Clip:
-            return clip.replace(fit.restore(clip.data))
+            if not clip.originals:
+                return clip.replace(fit.restore(clip.data))
+            # Frame by frame: four channels at the frames' own size need much memory.
+            pairs = zip(clip.data.split(1), clip.originals, strict=True)
+            return clip.replace(torch.cat([self._at_full_size(each, original, fit) for each, original in pairs]))
 
         # Not a loop: a loop variable would keep frames in memory until the next window is there.
         result = starmap(refined, around(map(seen, clips), margin)) if radius else map(restored, clips)
         return result if originals else map(Clip.bare, result)
+
+    def _at_full_size(self, seen: Tensor, original: Original, fit: Fit) -> Tensor:
+        """Unclamped alpha ``[1, 1, H, W]`` of a frame, 0 outside its region.
+
+        Args:
+            seen: ``[1, C, h, w]`` at the network's size: alpha, or functions of colour that give alpha (`guided`).
+            original: The frame and its region.
+            fit: How whole frames were scaled and padded.
+        """
+        region, view = original.region, fit.at(original.region)
+        rows, columns = view.place
+        alpha = view.inside(seen)
+        if alpha.shape[1] > 1:
+            alpha = guided.alpha_of(alpha, original.pixels[None, :, rows, columns])
+        if region is not None and (view.box is not None or region.mask is not None):
+            alpha = alpha.clamp(0, 1) * reach.weights(region, view, self.settings.region)
+        return view.placed(alpha)
 
     def finish(self, clips: Iterable[Clip]) -> Iterator[Clip]:
         """Clamp alpha to 0..1, apply the thresholds if there are any, and report the frames to the host."""

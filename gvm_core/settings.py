@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .errors import InputError
+from .region import RegionSettings
 from .windows import WindowPlan
 
 Noise = Literal["zeros", "gaussian"]
@@ -40,6 +41,7 @@ class MatteSettings:
         seed: Seed of the noise in the gaussian mode. Each frame has its own noise, the same in all windows.
         low: Alpha at or below this becomes 0. The reference uses 25/255; 0 keeps faint hair.
         high: Alpha at or above this becomes 1. The reference uses 240/255.
+        region: How a region follows its subject. No effect on frames without a region.
 
     Raises:
         InputError: If a value is out of range.
@@ -60,6 +62,7 @@ class MatteSettings:
     seed: int = 0
     low: float = 0.0
     high: float = 1.0
+    region: RegionSettings = RegionSettings()
 
     @property
     def decoder_plan(self) -> WindowPlan:
