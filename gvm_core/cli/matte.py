@@ -12,10 +12,12 @@ import torch
 
 from ..errors import InputError
 from ..frames import Clip
+from ..media.formats import FORMATS
 from ..media.sequence import Gaps
 from ..models.weights import model_config
 from ..post.light import LIGHTS
 from ..progress import Progress
+from ..runs.outputs import FIRST, Association
 from .options import DEFAULTS, PRECISIONS, add_picture_options, picture_settings
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ HELP = "matte a video, a picture or a folder of pictures"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Options for the input, the model, the settings and the output."""
     command.add_argument("input", type=Path, help="a video, a picture, a folder of pictures, or FOLDER/beauty.####.exr")
-    command.add_argument("output", type=Path, help=".mp4, .mov or .mkv (lossless), a folder for 16-bit PNGs, or .png")
+    kinds = ".mov, .mkv (lossless), .webm, .mp4, a folder for 16-bit PNGs, shot.####.exr, or .png"
+    command.add_argument("output", type=Path, help=f"where the matte goes: {kinds}")
     command.add_argument("--model", default="demo", help="demo (default), gvm, or a model folder")
     command.add_argument("--lora", default="auto", help="auto (default), none, or a LoRA file")
     command.add_argument("--lora-strength", type=float, default=1.0)
@@ -52,11 +55,41 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="stop at damage in the input; else the frame before is held"
     )
     command.add_argument("--preview", type=Path, help="also write the subject over a checkerboard (.mp4, .mov, .png)")
+    command.add_argument(
+        "--region", type=Path, metavar="MASK", help="matte only near this: a mask, or one for each frame"
+    )
+    command.add_argument(
+        "--follow",
+        action="store_true",
+        help="find the subject in a first quick pass, then look only there: for small ones",
+    )
+    add_delivery_options(command)
     command.add_argument("--compile", action="store_true", help="compile the networks: takes minutes, then runs faster")
     command.add_argument("--ray", action="store_true", help="share the work among the workers of a Ray cluster")
     command.add_argument("--workers", type=int, help="number of workers with --ray (default: one for each card)")
     command.add_argument("--threads", type=int, help="number of CPU threads; with --ray, of each worker")
     command.add_argument("--overwrite", action="store_true", help="replace existing output")
+
+
+def add_delivery_options(command: argparse.ArgumentParser) -> None:
+    """Options for the subject with its alpha, and for formats."""
+    command.add_argument("--format", choices=FORMATS, help="of the matte, where the suffix does not tell it")
+    command.add_argument(
+        "--subject", type=Path, help="also write the subject with alpha: .mov, .webm, shot.####.exr, ..."
+    )
+    command.add_argument("--subject-format", choices=FORMATS, help="of the subject")
+    command.add_argument(
+        "--alpha", choices=get_args(Association), help="of the subject; by default what suits its format"
+    )
+    command.add_argument(
+        "--linear", action=argparse.BooleanOptionalAction, help="write the subject in linear light (default for EXR)"
+    )
+    own = "foreground (default): the subject's own colours, without the old background; plate: those of the input"
+    command.add_argument("--colours", choices=["foreground", "plate"], default="foreground", help=own)
+    command.add_argument("--despill", choices=["off", "green", "blue"], default="off", help="remove a screen's spill")
+    command.add_argument("--compression", help="of EXR: zip (default), zips, piz, dwaa or none")
+    command.add_argument("--start", type=int, default=FIRST, help=f"first number in shot.#### (default {FIRST})")
+    command.add_argument("--versions", action="store_true", help="add _v001 to the names, or the next free version")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -87,13 +120,31 @@ def run(options: argparse.Namespace) -> None:
 
 def chosen_shot(options: argparse.Namespace) -> Shot:
     """The frames to matte and the output files."""
+    from ..post.foreground import ForegroundSettings
+    from ..runs.outputs import Delivery, next_version
     from ..runs.shot import Shot, with_handles
 
     if options.workers is not None and not options.ray:
         raise InputError("--workers is the number of workers with --ray; add --ray, or leave --workers out")
     frames = with_handles(options.frames, options.handles)
     read = {"fps": options.fps, "gaps": options.gaps, "layer": options.layer, "strict": options.strict}
-    return Shot(options.input, options.output, options.preview, *frames, **read, light=options.light)
+    outputs = {name: getattr(options, name) for name in ("output", "preview", "subject")}
+    if options.versions:
+        outputs = {name: path and next_version(path) for name, path in outputs.items()}
+    delivery = Delivery(
+        format=options.format,
+        subject_format=options.subject_format,
+        alpha=options.alpha,
+        linear=options.linear,
+        colours=options.colours,
+        foreground=ForegroundSettings(screen=options.despill),
+        compression=options.compression,
+        start=options.start,
+    )
+    files = {"matte": outputs["output"], "preview": outputs["preview"], "subject": outputs["subject"]}
+    look = {"light": options.light, "region": options.region, "follow": options.follow}
+    first, last = frames
+    return Shot(options.input, **files, first=first, last=last, **read, **look, delivery=delivery)
 
 
 def chosen_recipe(options: argparse.Namespace) -> Recipe:

@@ -136,6 +136,8 @@ def matte_shot_with_ray(
         source=shot.source.absolute(),
         matte=shot.matte.absolute(),
         preview=shot.preview and shot.preview.absolute(),
+        subject=shot.subject and shot.subject.absolute(),
+        region=shot.region and shot.region.absolute(),
     )
     try:
         with cluster(ray), crew_for(ray, shot, recipe.elsewhere(), workers) as crew:

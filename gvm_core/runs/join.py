@@ -14,18 +14,19 @@ from typing import Any
 
 from ..errors import MediaError, cause
 from ..media.container import open_container
-from ..media.timecode import Labels
-from ..media.video import BT709, COLOR_TAGS
+from ..media.timecode import UNLABELLED, Labels, first_value
+from ..media.video_writer import label, metadata_options
 from .parts import Part
 from .sound import EDITED, Packets, Track, add_sound, plan_sound
 
 log = logging.getLogger(__name__)
 
-UNLABELLED = Labels()
 LONGEST, FINEST = 2**31 - 1, 90000
 """Ticks for which a frame in .mov and .mp4 can be shown, and how many a second may have if nobody says it."""
-TICKS = {".mkv": Fraction(1, 1000)}
+TICKS = {".mkv": Fraction(1, 1000), ".webm": Fraction(1, 1000)}
 """Containers with a clock of their own, and its tick in seconds. Frames nearer than that would have the same time."""
+FASTEST = 30000
+"""The largest numerator of a rate that FFmpeg reads from these containers. It would read 60000/1001 as 19001/317."""
 
 
 def join_videos(
@@ -72,16 +73,21 @@ def write_video(
     begin, (time_base, least, options) = first_moment(parts[0]), clock(parts, path.suffix.lower())
     try:
         with ExitStack() as stack:
-            container = stack.enter_context(open_container(path, "w", options))
+            container = stack.enter_context(open_container(path, "w", options | metadata_options(path, labels)))
             with open_container(parts[0].folder / name) as opening:
                 template: Any = opening.streams.video[0]
                 # not opaque, older PyAV would open an encoder and write its parameters
                 stream: Any = container.add_stream_from_template(template, opaque=True)
+                if Path(name).suffix == path.suffix.lower():  # else editors take ProRes 4444 for 422
+                    stream.codec_context.codec_tag = template.codec_context.codec_tag
+                alpha = first_value([template.metadata], "alpha_mode") == "1"
                 rate = template.average_rate or template.guessed_rate  # .nut has no mean of less than three frames
                 step = Fraction(1 / rate) if rate else time_base
             with suppress(RuntimeError):  # older PyAV counts in 1/90000 s
                 stream.time_base = time_base
-            tag(stream, labels)
+            label(container, stream, labels, alpha=alpha)
+            if path.suffix.lower() in TICKS and step.denominator <= FASTEST and steady(parts, step):
+                stream.codec_context.framerate = 1 / step  # else the rate is guessed by times that are rounded
             flows = [video_packets(parts, name, stream, time_base, least, step)]
             if source is not None:
                 span = (begin, None if whole else last_moment(parts[-1], step))
@@ -91,21 +97,6 @@ def write_video(
                 container.mux(packet)
     except (FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path} cannot be written: {cause(error)}") from error
-
-
-def tag(stream: Any, labels: Labels) -> None:
-    """Write ``labels`` and BT.709 into the header of ``stream``, as far as its container holds them.
-
-    Parts for .mkv do not keep the colour tags that their writer gave them.
-    """
-    for name in COLOR_TAGS:
-        setattr(stream.codec_context, name, BT709)
-    stream.codec_context.sample_aspect_ratio = labels.pixel_aspect
-    if labels.timecode is not None:
-        stream.codec_context.framerate = labels.timecode.rate  # .mov counts by it
-        stream.metadata["timecode"] = str(labels.timecode)
-    if labels.reel:
-        stream.metadata["reel_name"] = labels.reel
 
 
 def first_moment(part: Part) -> Fraction:
@@ -120,6 +111,18 @@ def last_moment(part: Part, step: Fraction) -> Fraction:
     return times[-1] * time_base + max(step, time_base)
 
 
+def steady(parts: Sequence[Part], step: Fraction) -> bool:
+    """Whether each frame comes ``step`` seconds after the one before it, but for less than a thousandth of a second."""
+    begin, count = first_moment(parts[0]), 0
+    for part in parts:
+        times, unit = part.times
+        for time in times:
+            if abs(time * unit - begin - count * step) >= Fraction(1, 1000):
+                return False
+            count += 1
+    return True
+
+
 def clock(parts: Sequence[Part], suffix: str) -> tuple[Fraction, int, dict[str, str]]:
     """How a container counts time: the unit in seconds, how many units frames must be apart at least, and options for it.
 
@@ -127,7 +130,8 @@ def clock(parts: Sequence[Part], suffix: str) -> tuple[Fraction, int, dict[str, 
     """
     unit = parts[0].times[1]
     if suffix not in EDITED:
-        return unit, max(ceil(TICKS.get(suffix, unit) / unit), 1), {}
+        plain = {"fflags": "+bitexact"} if suffix in TICKS else {}  # else Matroska numbers every file at random
+        return unit, max(ceil(TICKS.get(suffix, unit) / unit), 1), plain
     every = chain.from_iterable(part.times[0] for part in parts)
     longest = max((b - a for a, b in pairwise(every)), default=1) * unit
     if longest * max(unit.denominator, FINEST) <= LONGEST:

@@ -7,14 +7,24 @@ Several processes can share a run (`cluster`), because every process makes the s
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from typing import Protocol
 
+import torch
+from torch import Tensor
+
 from ..errors import NoSuchFrameError
+from ..finishing import foregrounds
 from ..frames import Clip
 from ..media.threads import in_background, prefetch
 from ..pipeline import MattingPipeline
+from ..post.color import srgb_to_linear
+from ..post.foreground import ForegroundSettings
+from ..post.light import Light
 from ..windows import trim
+from .look import looking
+from .outputs import encoded
 from .parts import Parts
 from .resume import begin, run_key
 from .shot import Shot
@@ -60,20 +70,22 @@ def matte_shot(shot: Shot, pipeline: MattingPipeline, advance: Advance = do_noth
 
 def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: int | None, advance: Advance) -> None:
     """Matte frames ``first`` to ``last`` of ``shot`` into ``parts``. The range must begin and end where parts do."""
-    start, end = pipeline.settings.context(first, last)
+    margin = shot.delivery.margin if shot.subject else 0
+    start, end = pipeline.settings.context(max(first - margin, 0), None if last is None else last + margin)
     with ExitStack() as stack:
         reader = stack.enter_context(shot.open(start, end))
-        frames = stack.enter_context(closing(prefetch(map(reader.shown, reader))))
-        originals = shot.preview is not None
-        clips = stack.enter_context(
-            closing(pipeline.stream(frames, start, originals=originals, pixel_aspect=reader.labels.pixel_aspect))
-        )
-        writer = stack.enter_context(PartWriter(shot, parts, reader, first))
+        plates = Plates(stack.enter_context(closing(prefetch((each, reader.shown(each)) for each in reader))), start)
+        regions = stack.enter_context(looking(shot, pipeline, start, end))
+        mattes = pipeline.stream(plates, start, regions=regions, pixel_aspect=reader.labels.pixel_aspect)
+        clips: Iterator[Clip] = stack.enter_context(closing(mattes))
+        if shot.subject and shot.delivery.colours == "foreground":
+            clips = subjects(clips, plates, start, reader.light, shot.delivery.foreground, pipeline.host.device)
+        writer = stack.enter_context(PartWriter(shot.outputs, parts, reader, first))
         try:
             with in_background(writer.write) as write:
                 for clip in trim(clips, first, last):
-                    write(clip)
-                    advance(len(clip), clip)
+                    write((clip, plates.take(clip)))
+                    advance(len(clip), Clip(clip.data[:, -1:], clip.start))
         except NoSuchFrameError as error:
             count = error.count
         else:
@@ -83,3 +95,51 @@ def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: 
             writer.keep(last=ended)
         elif not parts.end_at(count):
             raise NoSuchFrameError(f"{shot.source} has {count} frames; there is no frame {first}", count)
+
+
+class Plates:
+    """Frames as a screen shows them, for the network. It keeps each frame in its own light until its matte is finished.
+
+    Args:
+        frames: ``[3, H, W]`` in the light of the source, and the same as a screen shows it.
+        first: Index of the first one.
+    """
+
+    def __init__(self, frames: Iterable[tuple[Tensor, Tensor]], first: int) -> None:
+        self.frames, self.next, self.held = frames, first, dict[int, Tensor]()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for plate, shown in self.frames:
+            self.held[self.next] = plate
+            self.next += 1
+            yield shown
+
+    def of(self, clip: Clip) -> list[Tensor]:
+        """The frames of ``clip``, in the light of the source."""
+        return [self.held[index] for index in range(clip.start, clip.stop)]
+
+    def take(self, clip: Clip) -> list[Tensor]:
+        """The frames of ``clip``. These and the ones before are not kept any longer."""
+        taken = self.of(clip)
+        for index in [index for index in self.held if index < clip.stop]:
+            del self.held[index]
+        return taken
+
+
+def subjects(
+    mattes: Iterable[Clip], plates: Plates, first: int, light: Light, settings: ForegroundSettings, device: torch.device
+) -> Iterator[Clip]:
+    """Alpha ``[T, 1, H, W]`` to clips ``[T, 4, H, W]``: the subject's own colours in ``light``, straight, and alpha.
+
+    Colours are estimated in a light that the eye finds even. Where alpha is 1 they are the plate's, to the bit.
+    """
+    pairs = (
+        (encoded(plate, light), alpha)
+        for clip in mattes
+        for plate, alpha in zip(plates.of(clip), clip.data, strict=True)
+    )
+    for clip in foregrounds(pairs, settings, device, first):
+        if light.transfer == "linear":
+            colour, alpha = srgb_to_linear(clip.data[:, :3]), clip.data[:, 3:]
+            clip = clip.replace(torch.cat([torch.where(alpha < 1, colour, torch.stack(plates.of(clip))), alpha], dim=1))
+        yield clip

@@ -13,12 +13,16 @@ import torch
 from torch import Tensor
 
 from ..errors import GVMError, MediaError, cause
-from ..frames import Clip, Original
+from ..frames import Clip
+from ..media import FrameReader
 from ..media.timecode import Labels
 from ..media.video import VideoReader
+from ..post.light import Light, looks_like_log
 from .join import write_video
+from .look import refuse_region
+from .outputs import Output
 from .parts import Parts
-from .shot import Shot, codec_of, is_picture
+from .shot import Shot
 from .sound import plan_sound
 from .write import PartWriter
 
@@ -34,14 +38,15 @@ def prepare_folders(shot: Shot) -> None:
     Raises:
         MediaError: If a folder cannot be created or written to, or a folder stands where a file should be written.
     """
-    folders = {path.absolute().parent: None for path in shot.outputs.values()}
-    for path in shot.outputs.values():
-        if codec_of(path) is not None and path.is_dir():
+    folders = {output.path.absolute().parent: None for output in shot.outputs}
+    for output in shot.outputs:
+        path, folder = output.path, output.folder
+        if output.is_video and path.is_dir():
             raise MediaError(f"{path} is a folder; a video needs another name")
-        if codec_of(path) is None and not is_picture(path) and path.exists():
-            if not path.is_dir():
-                raise MediaError(f"{path} is a file; a sequence needs a folder")
-            folders[path.absolute()] = None
+        if not output.is_video and not output.is_picture and folder.exists():
+            if not folder.is_dir():
+                raise MediaError(f"{folder} is a file; a sequence needs a folder")
+            folders[folder.absolute()] = None
     for folder in folders:
         probe = folder / f".{uuid4().hex}"
         try:
@@ -60,24 +65,28 @@ def rehearse(shot: Shot, parts: Parts) -> None:
     The log says which audio tracks of the source an output will not have, and why.
 
     Raises:
-        MediaError: If the frame cannot be read, an output cannot be written, or a disk has too little room.
+        MediaError: If the frame cannot be read, an output cannot be written, a disk has too little room, or the region
+            is not usable (see `refuse_region`).
     """
     from av.error import FFmpegError
 
+    refuse_region(shot)
     stage = parts.stage()
     try:
         trial = Parts(stage / "run", shot.first)
         with (
             shot.open(shot.first, shot.first) as reader,
-            PartWriter(shot, trial, reader, shot.first) as writer,
+            PartWriter(shot.outputs, trial, reader, shot.first) as writer,
         ):
-            for frame in map(reader.shown, reader):
+            for frame in reader:
                 say_odd(shot, *frame.shape[-2:])
-                writer.write(Clip(disc(*frame.shape[-2:]), shot.first, (Original(frame, frame),)))
+                say_log(shot, reader, frame)
+                writer.write((Clip(disc(*frame.shape[-2:]), shot.first), [frame]))
             writer.keep(last=True)
-        for name, path in shot.outputs.items():
-            if codec_of(path) is not None:
-                rehearse_video(shot, trial, name, stage / f"joined{path.suffix}", path, reader.labels)
+        for output in shot.outputs:
+            if output.is_video:
+                labels = output.labels(reader.labels, reader.light)
+                rehearse_video(shot, trial, output, stage / f"joined{output.path.suffix}", labels)
         with shot.open(shot.first, shot.last) as reader:
             done = parts.count()
             try:
@@ -94,8 +103,9 @@ def rehearse(shot: Shot, parts: Parts) -> None:
             parts.folder.rmdir()  # unless it holds parts
 
 
-def rehearse_video(shot: Shot, trial: Parts, name: str, joined: Path, path: Path, labels: Labels) -> None:
-    """Join the parts of ``trial`` into ``joined`` as ``path`` will be joined. Log what of the source it will not have."""
+def rehearse_video(shot: Shot, trial: Parts, output: Output, joined: Path, labels: Labels) -> None:
+    """Join the parts of ``trial`` into ``joined`` as ``output`` will be joined. Log what of the source it will not have."""
+    path, name = output.path, output.part
     tracks = plan_sound(shot.sound, path) if shot.sound else ()
     for track in tracks:
         if track.reason:
@@ -114,10 +124,19 @@ def rehearse_video(shot: Shot, trial: Parts, name: str, joined: Path, path: Path
 
 def say_odd(shot: Shot, height: int, width: int) -> None:
     """Log which outputs need another pixel format for frames of this size."""
-    for path in shot.outputs.values():
-        codec = codec_of(path)
-        if codec is not None and codec.odd_pixels != codec.pixels and (height % 2 or width % 2):
-            log.warning("%s: odd width or height, so written as 4:4:4; some players cannot play that", path.name)
+    for output in shot.outputs:
+        if output.form.odd and (height % 2 or width % 2):
+            log.warning("%s: odd width or height, so written as 4:4:4; some players cannot play that", output.path.name)
+
+
+def say_log(shot: Shot, reader: FrameReader, frame: Tensor) -> None:
+    """Log it if the source looks like log footage that nobody has said to be."""
+    if shot.light is None and reader.light == Light() and looks_like_log(frame):
+        log.info(
+            "%s is grey and flat, as log footage is. If a camera recorded it in log, say which (--light slog3, logc3, vlog "
+            "and so on), so that the network sees the usual colours",
+            shot.source,
+        )
 
 
 def disc(height: int, width: int) -> Tensor:
@@ -130,12 +149,12 @@ def refuse_without_room(shot: Shot, parts: Parts, trial: Parts, frames: int) -> 
     """Raise `MediaError` if a disk is far too full for ``frames`` frames of the size of the one in ``trial``."""
     (one,) = trial.finished()
     needed: Counter[Path] = Counter()
-    for name, path in shot.outputs.items():
-        files = [one.folder / name] if codec_of(path) is not None else list((one.folder / name).iterdir())
+    for output in shot.outputs:
+        files = [one.folder / output.part] if output.is_video else list((one.folder / output.part).iterdir())
         size = frames * sum(file.stat().st_size for file in files)
         needed[parts.folder] += size
-        if codec_of(path) is not None:  # the parts and the joined video are there at the same time
-            needed[path.absolute().parent] += size
+        if output.is_video:  # the parts and the joined video are there at the same time
+            needed[output.path.absolute().parent] += size
     disks: dict[int, tuple[Path, int]] = {}
     for folder, size in needed.items():
         first, sum_ = disks.get(disk := folder.stat().st_dev, (folder, 0))

@@ -15,12 +15,12 @@ from ..atomic import LONGEST_NAME, short_name
 from ..errors import MediaError
 from ..lock import SUFFIX, lock_file, locked
 from ..media.exr import library
-from ..media.sequence import sequence_of
+from ..media.sequence import is_pattern, sequence_of
 from ..pipeline import MattingPipeline
 from ..version import __version__
 from .parts import Parts, make_room
 from .plan import prepare_folders, rehearse
-from .shot import Shot, codec_of, refuse_taken
+from .shot import Shot, refuse_taken
 from .write import JOINING
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ PATIENCE = 2.0
 
 
 def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
-    """A key of all that the bytes of a run depend on: input, range, formats, settings, weights, versions, device.
+    """A key of all that a run's bytes depend on: input, region, range, formats, settings, weights, versions, device.
 
     On a CPU the last bits also depend on the number of threads.
     """
@@ -44,7 +44,9 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
     facts = [
         input_facts(shot.source),
         (shot.first, shot.last, shot.fps, shot.gaps, shot.layer, shot.strict, shot.light),
-        [(name, path.suffix, codec_of(path)) for name, path in shot.outputs.items()],
+        (shot.region and input_facts(shot.region), shot.region_start, shot.follow),
+        [output.facts for output in shot.outputs],
+        shot.delivery if shot.subject else None,
         (pipeline.settings, pipeline.model.config.refine),
         (pipeline.model.fingerprint, dtypes, pipeline.model.compiled),
         (versions, device, torch.get_num_threads() if device == "cpu" else card_name(pipeline.host.device)),
@@ -61,7 +63,12 @@ def input_facts(source: Path) -> list[tuple[str, int, int]]:
     """Name, size and date of the input's files; for a single file also a digest of its first and last mebibyte.
 
     EXR is read by OpenEXR or by FFmpeg, so it has one more entry: the version of OpenEXR.
+
+    Raises:
+        MediaError: If there is no such input.
     """
+    if not source.exists() and not is_pattern(source):
+        raise MediaError(f"there is no file or folder {source}")
     files = [source] if source.is_file() else sequence_of(source).files
     facts = [(file.name, (known := file.stat()).st_size, known.st_mtime_ns) for file in files]
     if files[0].suffix.lower() == ".exr":

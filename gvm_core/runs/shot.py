@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
-from ..atomic import LONGEST_NAME, short_name
+from ..atomic import LONGEST_NAME
 from ..errors import InputError, MediaError
-from ..media import MEDIA_SUFFIXES, FrameReader, light_called, open_frames
-from ..media.sequence import PICTURES, Gaps, SequenceReader, is_pattern, sequence_of
-from ..media.video import CODECS, Codec
+from ..media import FrameReader, light_called, open_frames
+from ..media.formats import PICTURES, SUBJECT, format_for
+from ..media.sequence import Gaps, SequenceReader, is_pattern, sequence_of
+from .outputs import Delivery, Output, Role
 
 Frames = tuple[int, int | None]
 """The first and the last frame, both included; None as the last frame takes all frames."""
+PREVIEWS = (".mp4", ".mov", ".png")
+NUMBER = re.compile(r"\d+(?=\D*$)")
+"""The last number in a name."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,11 @@ class Shot:
 
     Attributes:
         source: A video, a picture, a folder that holds one sequence of pictures, or a pattern for one.
-        matte: ``.mp4``, ``.mov``, ``.mkv`` or, for 16-bit PNGs, a folder; for a single frame also ``.png``.
+        matte: Where the mattes go. The suffix chooses the format (see `format_for`): ``.mov``, ``.mkv``, ``.mp4``,
+            ``.webm``; a folder or a pattern such as ``shot.####.exr`` for pictures; ``.png`` or ``.exr`` for one frame.
         preview: The subject over a checkerboard: ``.mp4`` or ``.mov``, for a single frame also ``.png``; None for none.
+        subject: Where the subject's colours go, with its alpha: as ``matte``, in a format that holds alpha; None for none.
+        delivery: How these are written.
         first: Index of the first frame.
         last: Index of the last frame, included; None for all frames.
         fps: Frames per second of a sequence; None for 24.
@@ -34,11 +43,15 @@ class Shot:
         layer: Name of the layer of EXR pictures.
         strict: Stop at damage in the source; see `open_frames`.
         light: Name of the light of the source, if it does not say it; see `open_frames`.
+        region: Masks that say where the network looks, 1 (white) at the subject: a video, a picture, or a sequence, of
+            any size. A single mask is for all frames. None lets the network look everywhere.
+        region_start: Index of the source's frame that the first mask is for.
+        follow: Find the subject in a first pass at low size, and look there.
 
     Raises:
         InputError: If there is no light of this name.
         MediaError: If a suffix is not supported, the range is not valid, a name is too long for its disk, a file has
-            two roles, or mattes would replace their own pictures.
+            two roles, mattes would replace their own pictures or masks, or there are both a region and `follow`.
     """
 
     source: Path
@@ -51,38 +64,54 @@ class Shot:
     layer: str | None = None
     strict: bool = False
     light: str | None = None
+    subject: Path | None = None
+    delivery: Delivery = field(default_factory=Delivery)
+    region: Path | None = None
+    region_start: int = 0
+    follow: bool = False
 
     def __post_init__(self) -> None:
         light_called(self.light)
         if self.first < 0 or (self.last is not None and self.last < self.first):
             raise MediaError(f"frames {self.first} to {self.last} are not a range: it needs 0 <= first <= last")
+        if self.region is not None and self.follow:
+            raise MediaError("a region says where the subject is, and --follow finds it: choose one of them")
         refuse_names(self)
-        suffix = self.matte.suffix.lower()
-        if is_picture(self.matte):
-            self.check_single(self.matte)
-        elif suffix in MEDIA_SUFFIXES and suffix not in CODECS and not self.matte.is_dir():
-            raise MediaError(
-                f"{suffix!r} is not a matte format; use {', '.join(CODECS)}, a folder name for 16-bit PNGs, "
-                "or .png for a single picture"
-            )
-        if self.preview is not None and is_picture(self.preview):
-            self.check_single(self.preview)
-        elif self.preview is not None and self.preview.suffix.lower() not in (".mp4", ".mov"):
-            raise MediaError(f"a preview must be .mp4 or .mov, or .png for a single picture, not {self.preview.name!r}")
-        if self.in_place and sequence_of(self.source).files[0].suffix.lower() == ".png":
-            raise MediaError(f"the mattes would replace the pictures in {self.matte}; choose another folder")
+        for output in self.outputs:
+            if output.role == "preview" and output.path.suffix.lower() not in PREVIEWS:
+                raise MediaError(
+                    f"a preview must be .mp4 or .mov, or .png for a single picture, not {output.path.name!r}"
+                )
+            if output.role == "subject":
+                output.form.pixels(SUBJECT, 2, 2)  # or it raises
+            if output.is_picture:
+                self.check_single(output.path)
+            same = not output.is_video and not output.is_picture and self.in_place(output)
+            if same and sequence_of(self.source).files[0].suffix.lower() == output.form.suffix:
+                raise MediaError(
+                    f"the {output.role} would replace the pictures in {output.folder}; choose another folder"
+                )
+        if (
+            self.region is not None
+            and self.matte.is_dir()
+            and self.region.is_dir()
+            and self.matte.samefile(self.region)
+        ):
+            raise MediaError(f"the mattes would be put among the masks in {self.matte}; choose another folder")
 
     def check_single(self, path: Path) -> None:
         """Raise `MediaError` if there are several frames for the single picture ``path``."""
         picture = self.source.suffix.lower() in PICTURES and not self.source.is_dir() and not is_pattern(self.source)
         if not picture and self.first != self.last:
-            raise MediaError(f"{path.name} holds a single picture; for more frames use a folder name or a video")
+            raise MediaError(
+                f"{path.name} holds a single picture; for more frames use a folder name, a video, or a pattern such as "
+                f"{path.stem}.####{path.suffix}"
+            )
 
-    @property
-    def outputs(self) -> dict[str, Path]:
-        """The outputs, by their name in each part: the name of a file, or of a folder of pictures."""
-        paths = {"matte": self.matte} if self.preview is None else {"matte": self.matte, "preview": self.preview}
-        return {f"{name}{codec.part_suffix if (codec := codec_of(path)) else ''}": path for name, path in paths.items()}
+    @cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """What is written: the matte, then the preview and the subject, if there are any."""
+        return tuple(outputs_of(self.delivery, self.matte, self.preview, self.subject))
 
     @property
     def whole(self) -> bool:
@@ -94,16 +123,39 @@ class Shot:
         """The file that may have sound; None for pictures."""
         return self.source if self.source.is_file() and self.source.suffix.lower() not in PICTURES else None
 
-    @property
-    def in_place(self) -> bool:
-        """Whether the matte's pictures go into the folder of the source's pictures."""
+    def in_place(self, output: Output) -> bool:
+        """Whether the pictures of ``output`` go into the folder of the source's pictures."""
         folder = self.source.parent if is_pattern(self.source) else self.source
-        return self.matte.is_dir() and folder.is_dir() and self.matte.samefile(folder)
+        return output.folder.is_dir() and folder.is_dir() and output.folder.samefile(folder)
 
     def open(self, first: int, last: int | None) -> FrameReader:
         """A reader for frames ``first`` to ``last`` of the source; see `open_frames`."""
         read = {"fps": self.fps, "gaps": self.gaps, "layer": self.layer, "strict": self.strict}
         return open_frames(self.source, first, last, **read, light=self.light)
+
+
+def outputs_of(
+    how: Delivery, matte: Path | None = None, preview: Path | None = None, subject: Path | None = None
+) -> list[Output]:
+    """The outputs at these paths, in their formats.
+
+    Raises:
+        MediaError: If a format is not known, or does not go into its path; see `format_for`.
+    """
+    made = []
+    wanted: list[tuple[Role, Path | None, str | None]] = [
+        ("matte", matte, how.format), ("preview", preview, None), ("subject", subject, how.subject_format)
+    ]  # fmt: skip
+    for role, path, name in wanted:
+        if path is None:
+            continue
+        form = format_for(path, name)
+        if exr := form.encoder == "exr":
+            form = format_for(path, name, compression=how.compression)
+        alpha = (how.alpha or form.usual_alpha) if role == "subject" else ""
+        linear = role == "subject" and (exr if how.linear is None else how.linear)
+        made.append(Output(role, path, form, alpha, linear, how.start))
+    return made
 
 
 def with_handles(wanted: Frames, handles: int, there: Frames = (0, None)) -> Frames:
@@ -130,29 +182,11 @@ def with_handles(wanted: Frames, handles: int, there: Frames = (0, None)) -> Fra
     return begin, end
 
 
-def codec_of(path: Path) -> Codec | None:
-    """The codec for ``path``; None for pictures."""
-    return CODECS.get(path.suffix.lower())
-
-
-def is_picture(path: Path) -> bool:
-    """Whether ``path`` is a single picture, not a folder of pictures."""
-    return path.suffix.lower() == ".png" and not path.is_dir()
-
-
-def picture_names(reader: FrameReader) -> Callable[[int], str]:
-    """The name of the picture of frame ``i``, without ``.png``: the reader's, shorter where no disk would take it."""
-
-    def name(index: int) -> str:
-        base, dot, number = reader.names(index).rpartition(".")
-        return short_name(base, LONGEST_NAME - len(os.fsencode(f"{dot}{number}.png"))) + dot + number
-
-    return name
-
-
 def refuse_names(shot: Shot) -> None:
     """Raise `MediaError` if the name of an output is too long for its disk, or one file has two roles."""
-    roles = {"input": shot.source, "matte": shot.matte} | ({} if shot.preview is None else {"preview": shot.preview})
+    every = {"input": shot.source, "region": shot.region}
+    every |= {output.role: output.path for output in shot.outputs}
+    roles = {role: path for role, path in every.items() if path is not None}
     taken: dict[str, str] = {}
     for role, path in roles.items():
         try:
@@ -172,34 +206,36 @@ def refuse_names(shot: Shot) -> None:
 def refuse_taken(shot: Shot) -> None:
     """Raise `MediaError` if an output exists already."""
     with shot.open(shot.first, shot.last) as reader:
-        for path in shot.outputs.values():
-            refuse_to_overwrite(path, shot, reader)
+        for output in shot.outputs:
+            refuse_to_overwrite(output, shot, reader)
 
 
-def refuse_to_overwrite(path: Path, shot: Shot, reader: FrameReader) -> None:
-    """Raise `MediaError` if the output ``path`` exists already.
+def refuse_to_overwrite(output: Output, shot: Shot, reader: FrameReader) -> None:
+    """Raise `MediaError` if ``output`` exists already.
 
     If ``shot`` is only a range of frames, a folder may hold pictures of other frames, as on a render farm. The folder
-    of the source's pictures may hold anything else, too.
+    of the source's pictures, and one named by a pattern, may hold anything else, too.
     """
     advice = "choose another name, or allow overwriting (--overwrite)"
-    if codec_of(path) is not None or is_picture(path):
+    path, folder = output.path, output.folder
+    if output.is_video or output.is_picture:
         if path.exists():
             raise MediaError(f"{path} exists already; {advice}")
-    elif path.exists() and not path.is_dir():
-        raise MediaError(f"{path} is a file; a sequence needs a folder")
-    elif path.is_dir() and shot.whole and not shot.in_place and any(path.iterdir()):
-        raise MediaError(f"{path} is not empty; {advice}")
-    elif path.is_dir():
-        for index in taken_indices(path, shot, reader):
-            if (taken := path / f"{picture_names(reader)(index)}.png").exists():
+    elif folder.exists() and not folder.is_dir():
+        raise MediaError(f"{folder} is a file; a sequence needs a folder")
+    elif folder.is_dir() and folder == path and shot.whole and not shot.in_place(output) and any(folder.iterdir()):
+        raise MediaError(f"{folder} is not empty; {advice}")
+    elif folder.is_dir():
+        for index in taken_indices(output, shot, reader):
+            if (taken := folder / f"{output.names(reader)(index)}{output.form.suffix}").exists():
                 raise MediaError(f"{taken} exists already; {advice}")
 
 
-def taken_indices(folder: Path, shot: Shot, reader: FrameReader) -> Iterable[int]:
-    """The frames of ``shot`` whose pictures may be in ``folder``. A video may have more frames than its header says."""
+def taken_indices(output: Output, shot: Shot, reader: FrameReader) -> Iterable[int]:
+    """The frames of ``shot`` whose pictures may be there. A video may have more frames than its header says."""
     if isinstance(reader, SequenceReader):
         return range(reader.first, reader.first + reader.count)
-    numbers = (file.stem.rpartition(".")[2] for file in folder.glob("*.png"))
-    highest = max((int(number) for number in numbers if number.isdecimal()), default=-1)
+    offset = 0 if output.folder == output.path else output.start
+    numbers = (NUMBER.search(file.stem) for file in output.folder.glob(f"*{output.form.suffix}"))
+    highest = max((int(found[0]) - offset for found in numbers if found), default=-1)
     return range(shot.first, (highest if shot.last is None else min(highest, shot.last)) + 1)

@@ -66,7 +66,7 @@ def test_a_frame_range_gives_the_same_mattes_as_the_whole_run(tmp_path, tiny_fol
     [
         (["nowhere.mp4", "o.mp4"], "there is no file or folder"),
         (["{video}", "o.mp4", "--overlap", "8"], "smaller than the window"),
-        (["{video}", "o.gif"], "is not a matte format"),
+        (["{video}", "o.gif"], ".gif is not written; use"),
         (["{video}", "o.mp4", "--model", "nowhere"], "there is no model folder"),
         (["{video}", "{video}"], "cannot be both the input and the matte"),
         (["{video}", "o.mp4", "--lora", "nowhere.safetensors"], "there is no LoRA file"),

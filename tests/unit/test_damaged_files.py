@@ -139,9 +139,9 @@ def matte_of(source, output):
     """Write a matte of random levels for ``source`` into ``output``. Return its frames' times in seconds."""
     shot = Shot(source, output)
     with begin(shot, "0" * 16) as parts:
-        with open_frames(source) as reader, PartWriter(shot, parts, reader, 0) as writer:
+        with open_frames(source) as reader, PartWriter(shot.outputs, parts, reader, 0) as writer:
             for index, frame in enumerate(reader):
-                writer.write(Clip(torch.rand(1, 1, *frame.shape[-2:]), index))
+                writer.write((Clip(torch.rand(1, 1, *frame.shape[-2:]), index), [frame]))
             writer.keep(last=True)
         finish(shot, parts)
     with av.open(str(output)) as container:

@@ -2,6 +2,7 @@
 
 import os
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from gvm_core import MattingPipeline, TorchHost, WindowPlan
 from gvm_core.atomic import LONGEST_NAME, short_name
 from gvm_core.errors import MediaError
 from gvm_core.frames import Clip
-from gvm_core.media import open_frames, video
-from gvm_core.media.video import Codec
+from gvm_core.media import open_frames
+from gvm_core.media.formats import BY_SUFFIX, FORMATS
 from gvm_core.runs import plan as plan_module
 from gvm_core.runs import write as write_module
 from gvm_core.runs.matte import matte_shot
@@ -40,9 +41,9 @@ def pipeline(tiny_model):
 def written(shot, key=KEY):
     """The shot from begin to end, with random mattes. Return the number of frames."""
     with begin(shot, key) as parts:
-        with open_frames(shot.source) as reader, PartWriter(shot, parts, reader, 0) as writer:
+        with open_frames(shot.source) as reader, PartWriter(shot.outputs, parts, reader, 0) as writer:
             for index, frame in enumerate(reader):
-                writer.write(Clip(torch.rand(1, 1, *frame.shape[-2:]), index))
+                writer.write((Clip(torch.rand(1, 1, *frame.shape[-2:]), index), [frame]))
             writer.keep(last=True)
         return finish(shot, parts)
 
@@ -109,15 +110,17 @@ def test_the_room_of_a_range_is_that_of_its_frames(tmp_path, monkeypatch):
 # ---- encoders and inputs -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
 def test_an_encoder_that_this_ffmpeg_does_not_have_is_said_before_the_first_frame(tmp_path, clip, monkeypatch, suffix):
-    monkeypatch.setitem(video.CODECS, suffix, Codec("no_such_encoder", "gray", "gray", {}))
-    refused(Shot(clip, tmp_path / f"m{suffix}"), "cannot be written.*choose another format")
+    without = replace(FORMATS[BY_SUFFIX[suffix]], encoder="no_such_encoder")
+    monkeypatch.setitem(FORMATS, without.name, without)
+    sentence = r"with FFmpeg .* lacks the encoder no_such_encoder.* Choose another format \(.*png16.*pip install"
+    refused(Shot(clip, tmp_path / f"m{suffix}"), sentence)
 
 
 def test_frames_that_an_encoder_refuses_are_said_before_the_first_frame(tmp_path, clip, monkeypatch):
-    refusing = Codec("libx264", "yuv420p", "yuv444p", {"profile": "baseline", "crf": "0"})  # it has no lossless mode
-    monkeypatch.setitem(video.CODECS, ".mp4", refusing)
+    refusing = replace(FORMATS["h264"], options={"profile": "baseline", "crf": "0"})  # it has no lossless mode
+    monkeypatch.setitem(FORMATS, "h264", refusing)
     refused(Shot(clip, tmp_path / "m.mp4"), "cannot be written with libx264")
 
 
