@@ -5,9 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .composite import GVMComposite
+from .finish import GVMCombineMattes, GVMForeground, GVMRefineMatte
 from .load import GVMLoadModel, register_model_folder
 from .matte import GVMMatte
 from .measure import GVMCompareMattes, GVMSyntheticClip
+from .preview import GVMPreviewMatte
+from .save import GVMSaveMatte
 from .stages import GVMDecode, GVMDenoise, GVMEncode
 from .video import GVMMatteVideo
 
@@ -18,7 +21,12 @@ NODES: list[type[io.ComfyNode]] = [
     GVMEncode,
     GVMDenoise,
     GVMDecode,
+    GVMRefineMatte,
+    GVMCombineMattes,
+    GVMForeground,
     GVMComposite,
+    GVMPreviewMatte,
+    GVMSaveMatte,
     GVMCompareMattes,
     GVMSyntheticClip,
 ]

@@ -8,11 +8,12 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..gvm_core.follow import regions_in
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
 from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.settings import FARTHEST, MatteSettings
 from ..gvm_core.windows import WindowPlan
-from .sockets import GVMModel, schema, to_frames, to_mask
+from .sockets import GVMModel, schema, to_frames, to_mask, to_masks
 
 DEFAULTS = MatteSettings()
 
@@ -136,6 +137,32 @@ def refine_input() -> Any:
     )
 
 
+def look_inputs() -> list[Any]:
+    """The socket and the widget that say where the network looks."""
+    return [
+        io.Mask.Input(
+            "region",
+            optional=True,
+            tooltip=(
+                "Which subject: a mask that covers it roughly, one for all frames or one for each frame, of any size. "
+                "The network sees only what is around it, and sees it large. Alpha is 0 farther away."
+            ),
+        ),
+        io.Boolean.Input(
+            "follow",
+            default=False,
+            optional=True,
+            label_on="subject, seen large",
+            label_off="whole frames",
+            tooltip=(
+                "Finds the subject in a first quick pass. Then the network sees only what is around it, on a smooth "
+                "path. For subjects that are small in the frame, as in 4K.\nDefault off. Without effect on subjects that "
+                "fill the frame. Not together with a region."
+            ),
+        ),
+    ]
+
+
 def picture_settings(
     resolution: str = SUITED,
     short_edge: int = 0,
@@ -185,15 +212,19 @@ class GVMMatte(io.ComfyNode):
                 *resolution_inputs(),
                 *noise_inputs(),
                 refine_input(),
+                *look_inputs(),
             ],
             outputs=[io.Mask.Output(display_name="mask", tooltip="Soft alpha for every frame, 1 = subject.")],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model: HostedModel, images: Tensor, **widgets: Any) -> io.NodeOutput:
+    def execute(
+        cls, model: HostedModel, images: Tensor, region: Tensor | None = None, follow: bool = False, **widgets: Any
+    ) -> io.NodeOutput:
         """Run the frames through the pipeline, and return alpha as a MASK."""
         frames = to_frames(images)
         host = ComfyHost(model, FrameBar(len(frames), cls.hidden.unique_id))
-        clips = MattingPipeline(model.model, picture_settings(**widgets), host).stream(frames)
+        pipeline = MattingPipeline(model.model, picture_settings(**widgets), host)
+        clips = pipeline.stream(frames, regions=regions_in(pipeline, frames, to_masks(region), find=follow))
         return io.NodeOutput(to_mask(torch.cat([clip.data for clip in clips])))

@@ -63,3 +63,8 @@ def to_alpha(mask: Tensor) -> Tensor:
     if mask.ndim not in (2, 3):
         raise InputError(f"a MASK must be [B, H, W] or [H, W], got {list(mask.shape)}")
     return mask.reshape(-1, 1, *mask.shape[-2:]).to(torch.float32)
+
+
+def to_masks(region: Tensor | None) -> Tensor | None:
+    """An optional MASK ``[B, H, W]`` or ``[H, W]`` to ``[B, H, W]``."""
+    return None if region is None else to_alpha(region)[:, 0]

@@ -14,22 +14,34 @@ import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
+from torch import Tensor
 
 from ..gvm_core.frames import Clip
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
 from ..gvm_core.media import open_frames
+from ..gvm_core.media.formats import FORMATS as FORMS
 from ..gvm_core.media.spool import spool
 from ..gvm_core.media.video import frames_between
 from ..gvm_core.pipeline import MattingPipeline
+from ..gvm_core.post.foreground import ForegroundSettings
+from ..gvm_core.post.light import LIGHTS
 from ..gvm_core.progress import Progress
 from ..gvm_core.runs.matte import matte_shot
+from ..gvm_core.runs.outputs import Delivery
 from ..gvm_core.runs.resume import adopt
 from ..gvm_core.runs.shot import Shot, with_handles
-from .matte import noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
-from .sockets import GVMModel, schema
+from .matte import look_inputs, noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
+from .sockets import GVMModel, schema, to_masks
 
-FORMATS = {"ProRes 4444 (.mov)": ".mov", "lossless (.mkv)": ".mkv", "H.264 (.mp4)": ".mp4", "16-bit PNGs": ""}
+FORMATS = {
+    "ProRes 4444 (.mov)": "prores4444", "lossless (.mkv)": "ffv1", "H.264 (.mp4)": "h264", "16-bit PNGs": "png16",
+    "ProRes 4444 XQ (.mov)": "prores4444xq", "VP9 (.webm)": "vp9", "H.264, 10 bits (.mp4)": "h264_10bit",
+    "EXR, half": "exr_half", "EXR, float": "exr_float",
+}  # fmt: skip
+"""Names on the node, in the order in which they came, and in the core."""
 PRORES = next(iter(FORMATS))
+NONE, TAGGED = "none", "as the file says"
+WITH_ALPHA = [title for title, name in FORMATS.items() if FORMS[name].subject is not None]
 TO_THE_END = -1
 LONGEST = 2**31 - 1
 
@@ -66,8 +78,8 @@ class GVMMatteVideo(io.ComfyNode):
                     default=PRORES,
                     tooltip=(
                         "File format of the matte.\nProRes 4444: for editors and compositors, 10 bits (default).\n"
-                        "lossless: FFV1, 16-bit grey, large.\nH.264: small, 8 bits, plays anywhere.\n"
-                        "16-bit PNGs: a folder of pictures, named by frame."
+                        "lossless: FFV1, 16-bit grey, large.\nH.264: small, plays anywhere. VP9: small, for the web.\n"
+                        "16-bit PNGs, EXR: a folder of pictures, named by frame."
                     ),
                 ),
                 io.Boolean.Input(
@@ -108,6 +120,8 @@ class GVMMatteVideo(io.ComfyNode):
                 *resolution_inputs(),
                 *noise_inputs(),
                 refine_input(),
+                *look_inputs(),
+                *subject_inputs(),
             ],
             outputs=[
                 io.Video.Output(
@@ -130,6 +144,11 @@ class GVMMatteVideo(io.ComfyNode):
         first_frame: int,
         last_frame: int,
         handles: int,
+        region: Tensor | None = None,
+        follow: bool = False,
+        subject: str = NONE,
+        despill: Any = "off",
+        light: str = TAGGED,
         **widgets: Any,
     ) -> io.NodeOutput:
         """Matte the video into files, and return the files."""
@@ -138,15 +157,23 @@ class GVMMatteVideo(io.ComfyNode):
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), *video.get_dimensions()
         )
-        with as_file(video) as (source, available):
+        with as_file(video) as (source, available), as_masks(region) as masks:
             first, last = with_handles(wanted, handles, available)
-            shot = named(Path(folder) / f"{name}_{number:05}_{FORMATS[format]}", source, preview, (first, last))
-            shot = named(adopt(shot, pipeline), source, preview, (first, last))
+            look = {"first": first, "last": last, "region": masks, "region_start": available[0], "follow": follow}
+            look |= {"light": None if light == TAGGED else light}
+            how = Delivery(
+                format=FORMATS[format],
+                subject_format=FORMATS.get(subject),
+                foreground=ForegroundSettings(screen=despill),
+            )
+            matte = Path(folder) / f"{name}_{number:05}_{ending(FORMATS[format])}"
+            shot = named(matte, source, preview, delivery=how, **look)
+            shot = named(adopt(shot, pipeline), source, preview, delivery=how, **look)
             with open_frames(source, first, last) as frames:
                 telling = Telling(frames.count, cls.hidden.unique_id)
             matte_shot(shot, pipeline, telling)
-        movie = FORMATS[format] != ""
-        shown = shot.preview or (shot.matte if FORMATS[format] == ".mp4" else None)
+        movie = shot.outputs[0].is_video
+        shown = shot.preview or (shot.matte if shot.matte.suffix == ".mp4" else None)
         saved = shown and ui.PreviewVideo([ui.SavedResult(shown.name, subfolder, io.FolderType.output)])
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(shot.matte)) if movie else ExecutionBlocker(None),
@@ -156,10 +183,51 @@ class GVMMatteVideo(io.ComfyNode):
         )
 
 
-def named(matte: Path, source: Path, preview: bool, frames: tuple[int, int | None]) -> Shot:
-    """The shot with the matte ``NAME_NUMBER_.SUFFIX`` and the preview ``NAME_NUMBER_preview.mp4``."""
-    number = matte.name.removesuffix(matte.suffix if matte.suffix in FORMATS.values() else "")
-    return Shot(source, matte, matte.with_name(f"{number}preview.mp4") if preview else None, *frames)
+def subject_inputs() -> list[Any]:
+    """The widgets for the subject with its alpha, and for the light of the video."""
+    return [
+        io.Combo.Input(
+            "subject",
+            options=[NONE, *WITH_ALPHA],
+            default=NONE,
+            optional=True,
+            tooltip=(
+                "Also write the subject with its alpha, in its own colours without the old background: a file that drops "
+                "on the timeline.\nDefault none. ProRes 4444 for editors, EXR (linear, premultiplied) for compositors."
+            ),
+        ),
+        io.Combo.Input(
+            "despill",
+            options=["off", "green", "blue"],
+            default="off",
+            optional=True,
+            tooltip="Remove the light of a green or blue screen from the subject's edges. Default off.",
+        ),
+        io.Combo.Input(
+            "light",
+            options=[TAGGED, *LIGHTS],
+            default=TAGGED,
+            optional=True,
+            tooltip=(
+                "What the camera recorded, where the file does not say it: log footage. The network sees usual colours, "
+                "the file keeps its own.\nDefault: as the file says."
+            ),
+        ),
+    ]
+
+
+def ending(name: str) -> str:
+    """The suffix of a format's video, or nothing for a folder of pictures."""
+    return FORMS[name].suffix if FORMS[name].kind == "video" else ""
+
+
+def named(matte: Path, source: Path, preview: bool, *, delivery: Delivery, **more: Any) -> Shot:
+    """The shot with the matte ``NAME_NUMBER_.SUFFIX``, the preview ``NAME_NUMBER_preview.mp4`` and the subject likewise."""
+    number = matte.name.removesuffix(ending(delivery.format or ""))
+    over = matte.with_name(f"{number}preview.mp4") if preview else None
+    form = delivery.subject_format
+    subject = matte.with_name(f"{number}subject{ending(form)}") if form else None
+    return Shot(source, matte, over, subject=subject, delivery=delivery, **more)
 
 
 class Telling:
@@ -210,6 +278,24 @@ def as_file(video: Any) -> Iterator[tuple[Path, tuple[int, int | None]]]:
     os.utime(path, (0, 0))  # a run is identified by its input's name, size and date: the same clip needs the same date
     try:
         yield path, range_of(path, begin, length) if content is not None else (0, None)
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+@contextmanager
+def as_masks(region: Tensor | None) -> Iterator[Path | None]:
+    """Write a MASK to a file in ComfyUI's temporary folder, without loss. Yield the file, and delete it afterwards."""
+    if (masks := to_masks(region)) is None:
+        yield None
+        return
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"gvm_{digest(masks.cpu().contiguous().numpy().data)}.avi"
+    spool(path, masks.cpu()[:, None].expand(-1, 3, -1, -1), Fraction(24))
+    os.utime(path, (0, 0))  # as in `as_file`
+    try:
+        yield path
     finally:
         with suppress(OSError):
             path.unlink()

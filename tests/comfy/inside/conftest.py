@@ -90,3 +90,11 @@ def tiny(run):
 def core(pack):
     """A module of the pack's core by its name, as the pack itself imported it."""
     return lambda name: importlib.import_module(f"{pack.module}.gvm_core.{name}")
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory):
+    """A film of 44 frames with sound."""
+    from support import write_film
+
+    return write_film(tmp_path_factory.mktemp("film") / "film.mp4", [1001 * i for i in range(44)])

@@ -147,6 +147,42 @@ def test_edges_are_refined_by_the_frames_as_in_the_core(run, tiny, core):
     assert torch.equal(mask, run("GVMMatte", model=tiny, images=batch, **alone, **shrunk))
 
 
+def moving_box(frames, height=32, width=48):
+    """A MASK with a box that moves to the right."""
+    masks = torch.zeros(frames, height, width)
+    for index in range(frames):
+        masks[index, 8:20, 8 + index // 3 : 20 + index // 3] = 1
+    return masks
+
+
+def test_a_region_says_which_subject_and_follow_finds_it_as_in_the_core(run, tiny, core):
+    batch, masks, own = images(9), moving_box(9), {"resolution": "as the frames are"}
+    frames, region = batch.movedim(-1, 1), core("region")
+    host = core("host.torch_host").TorchHost("cpu")
+    pipeline = core("pipeline").MattingPipeline(plain_of(tiny, core), own_size(core), host)
+    mask = run("GVMMatte", model=tiny, images=batch, region=masks, **own)
+    assert torch.equal(mask, pipeline.matte(frames, regions=region.from_masks(masks))[:, 0])
+    assert not mask[:, 26:].any() and mask[:, 8:20, 12:20].any()
+    still = run("GVMMatte", model=tiny, images=batch, region=masks[:1], **own)
+    assert torch.equal(still, pipeline.matte(frames, regions=region.from_masks(masks[:1].expand(9, -1, -1)))[:, 0])
+    found = run("GVMMatte", model=tiny, images=batch, follow=True, **own)
+    assert torch.equal(found, pipeline.matte(frames, regions=core("follow").follow(pipeline, frames))[:, 0])
+    for choice, sentence in (
+        ({"region": masks[:4]}, "9 frames but 4 masks"),
+        ({"region": masks * 0}, "is empty in every frame"),
+        ({"region": masks, "follow": True}, "use one of them"),
+    ):
+        with pytest.raises(Exception, match=sentence):
+            run("GVMMatte", model=tiny, images=batch, **choice, **own)
+
+
+@pytest.mark.parametrize("node", ["GVMMatte", "GVMMatteVideo"])
+def test_where_to_look_comes_last_so_that_saved_workflows_still_load(pack, node):
+    inputs = pack.nodes[node].GET_SCHEMA().inputs
+    assert [(entry.id, entry.optional) for entry in inputs[-2:]] == [("region", True), ("follow", True)]
+    assert inputs[-1].default is False
+
+
 def test_the_bundled_demo_mattes(run):
     mask = run("GVMMatte", model=run("GVMLoadModel", model="demo"), images=images(3, 64, 64))
     assert mask.shape == (3, 64, 64)
@@ -253,29 +289,6 @@ def test_images_that_cannot_be_matted_say_why(run, tiny):
         run("GVMMatte", model=tiny, images=images(2), window=4, overlap=4)
 
 
-def test_the_composite_shows_the_subject_where_the_mask_is_one(run):
-    batch, mask = torch.rand(3, 16, 16, 3), torch.zeros(3, 16, 16)
-    mask[:, :8] = 1
-    out = run("GVMComposite", images=batch, mask=mask, background="colour", colour="#ff0000")
-    assert torch.equal(out[:, :8], batch[:, :8])
-    assert torch.equal(out[:, 8:], torch.tensor([1.0, 0, 0]).expand(3, 8, 16, 3))
-    still = run(
-        "GVMComposite", images=batch, mask=mask[:1], background="image", background_images=torch.zeros(1, 4, 4, 3)
-    )
-    assert still.shape == batch.shape and still[:, 8:].max() == 0
-    assert run("GVMComposite", images=batch, mask=mask).shape == batch.shape
-    light = run(
-        "GVMComposite", images=batch * 0 + 1, mask=mask * 0 + 0.5, background="colour", colour="#000", linear_light=True
-    )
-    assert abs(float(light.mean()) - 0.7354) < 1e-3
-    with pytest.raises(ValueError, match="3 images but 2 in the mask"):
-        run("GVMComposite", images=batch, mask=mask[:2])
-    with pytest.raises(ValueError, match="nothing is connected"):
-        run("GVMComposite", images=batch, mask=mask, background="image")
-    with pytest.raises(ValueError, match="#rrggbb"):
-        run("GVMComposite", images=batch, mask=mask, background="colour", colour="green")
-
-
 def test_the_released_weights_show_size_and_licence_then_come_on_request(run, pack, monkeypatch):
     from hub import HubServer
 
@@ -313,11 +326,6 @@ def test_mattes_are_compared_frame_by_frame_at_the_references_size(run):
     assert run("GVMCompareMattes", mask=truth, reference=truth[:1])[0] == 0
     with pytest.raises(Exception, match="4 masks but 3 references"):
         run("GVMCompareMattes", mask=truth, reference=truth[:3])
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory):
-    return write_film(tmp_path_factory.mktemp("film") / "film.mp4", [1001 * i for i in range(44)])
 
 
 def matte_video(run, model, video, **choice):
@@ -396,6 +404,50 @@ def test_a_trimmed_video_is_matted_as_trimmed(run, tiny, film):
     assert (levels == whole[begin:end]).all() and abs(matte.get_duration() - 0.5) < 0.1
     handles = matte_video(run, tiny, trimmed, first_frame=2, last_frame=4, handles=8)[0]
     assert (handles == whole[begin : begin + 13]).all()
+
+
+def test_a_video_with_a_region_has_the_mattes_of_its_frames_with_that_region(run, tiny, film):
+    video, masks = VideoFromFile(str(film)), moving_box(44)
+    components = video.get_components()
+    levels = matte_video(run, tiny, VideoFromComponents(components), region=masks)[0]
+    mask = run("GVMMatte", model=tiny, images=components.images[..., :3], region=masks, resolution="as the frames are")
+    assert np.abs(levels / 65535 - mask.numpy()).max() < 1e-3
+    whole = matte_video(run, tiny, video, region=masks)[0]
+    part = matte_video(run, tiny, video, region=masks, first_frame=20, last_frame=22)[0]
+    assert (part == whole[20:23]).all()
+    assert (matte_video(run, tiny, video, region=masks[:1], last_frame=2)[0][:, 26:] == 0).all()
+    assert not list(Path(folder_paths.get_temp_directory()).glob("gvm_*"))
+    with pytest.raises(Exception, match="has 9 frames, fewer than"):
+        matte_video(run, tiny, video, region=masks[:9])
+    if hasattr(video, "as_trimmed"):
+        trimmed = video.as_trimmed(0.5, 0.5)
+        count = len(trimmed.get_components().images)
+        levels = matte_video(run, tiny, trimmed, region=masks[:count])[0]
+        assert levels.shape[0] == count and levels[0, 8:20, 8:20].any() and (levels[:, :, 36:] == 0).all()
+    found = matte_video(run, tiny, VideoFromComponents(components), follow=True, preview=False)[0]
+    mask = run("GVMMatte", model=tiny, images=components.images[..., :3], follow=True, resolution="as the frames are")
+    assert np.abs(found / 65535 - mask.numpy()).max() < 1e-3
+
+
+def test_another_region_never_goes_on_from_the_parts_of_a_cancelled_video(run, tiny, tmp_path, caplog):
+    film = write_film(tmp_path / "film.mp4", [1001 * i for i in range(72)])
+    calls, masks = [], moving_box(72)
+
+    def cancel(*_):
+        calls.append(1)
+        if len(calls) == 68:
+            nodes.interrupt_processing(True)
+
+    hook = tiny.model.vae.encoder.register_forward_pre_hook(cancel)
+    with pytest.raises(management.InterruptProcessingException):
+        matte_video(run, tiny, VideoFromFile(str(film)), filename_prefix="looked", region=masks)
+    nodes.interrupt_processing(False)
+    hook.remove()
+    with caplog.at_level(logging.INFO):
+        matte_video(run, tiny, VideoFromFile(str(film)), filename_prefix="looked", region=masks.flip(2))
+        assert not any("were matted before" in record.message for record in caplog.records)
+        matte_video(run, tiny, VideoFromFile(str(film)), filename_prefix="looked", region=masks.clone())
+    assert any("32 frames were matted before" in record.message for record in caplog.records)
 
 
 def test_pngs_are_no_video_and_nothing_goes_on_from_there(run, tiny, film):
