@@ -128,9 +128,10 @@ def chosen_shot(options: argparse.Namespace) -> Shot:
         raise InputError("--workers is the number of workers with --ray; add --ray, or leave --workers out")
     frames = with_handles(options.frames, options.handles)
     read = {"fps": options.fps, "gaps": options.gaps, "layer": options.layer, "strict": options.strict}
-    outputs = {name: getattr(options, name) for name in ("output", "preview", "subject")}
+    files = {"matte": options.output, "preview": options.preview, "subject": options.subject}
     if options.versions:
-        outputs = {name: path and next_version(path) for name, path in outputs.items()}
+        wanted = {role: path for role, path in files.items() if path is not None}
+        files |= dict(zip(wanted, next_version([*wanted.values()]), strict=True))
     delivery = Delivery(
         format=options.format,
         subject_format=options.subject_format,
@@ -141,7 +142,6 @@ def chosen_shot(options: argparse.Namespace) -> Shot:
         compression=options.compression,
         start=options.start,
     )
-    files = {"matte": outputs["output"], "preview": outputs["preview"], "subject": outputs["subject"]}
     look = {"light": options.light, "region": options.region, "follow": options.follow}
     first, last = frames
     return Shot(options.input, **files, first=first, last=last, **read, **look, delivery=delivery)

@@ -134,8 +134,8 @@ def estimate_foreground(frames: Tensor, alpha: Tensor, settings: ForegroundSetti
     Example:
         >>> alpha = torch.linspace(0, 1, 8).expand(1, 1, 8, 8)
         >>> plate = (0.8 * alpha + 0.2 * (1 - alpha)).expand(-1, 3, -1, -1)  # light grey before dark grey
-        >>> [round(value, 2) for value in estimate_foreground(plate, alpha)[0, 0, 0].tolist()]
-        [0.78, 0.78, 0.78, 0.79, 0.79, 0.79, 0.8, 0.8]
+        >>> bool((estimate_foreground(plate, alpha) - 0.8).abs().max() < 0.03)
+        True
     """
     settings = settings or ForegroundSettings()
     check(frames, alpha)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import count
@@ -214,16 +214,23 @@ def encoded(frame: Tensor, light: Light) -> Tensor:
     return linear_to_srgb(frame) if light.transfer == "linear" else frame
 
 
-def next_version(path: Path) -> Path:
-    """``path`` with the first version that does not exist: ``shot_v001.mov``, then ``shot_v002.mov``.
+def next_version(paths: Sequence[Path]) -> list[Path]:
+    """``paths`` with the first version that none of them has yet: ``shot_v001.mov``, then ``shot_v002.mov``.
 
     Example:
-        >>> next_version(Path("nowhere/shot.mov")).name, next_version(Path("nowhere/plate.####.exr")).name
-        ('shot_v001.mov', 'plate_v001.####.exr')
+        >>> [path.name for path in next_version([Path("nowhere/shot.mov"), Path("nowhere/plate.####.exr")])]
+        ['shot_v001.mov', 'plate_v001.####.exr']
     """
-    base, rest = re.fullmatch(r"(.*?)((?:\.(?:#+|%0?\d*d))?(?:\.[^.]*)?)", path.name).groups()  # type: ignore[union-attr]
-    base = re.sub(r"_v\d{3}$", "", base)
-    taken = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    versions = (f"{base}_v{number:03}" for number in count(1))
-    free = next(name for name in versions if not any(re.match(rf"{re.escape(name)}(\.|$)", each) for each in taken))
-    return path.with_name(free + rest)
+    parts = [re.fullmatch(r"(.*?)(?:_v\d{3})?((?:\.(?:#+|%0?\d*d))?(?:\.[^.]*)?)", path.name) for path in paths]
+    names = [found.groups() for found in parts if found]  # every name matches
+
+    def taken(mark: str) -> bool:
+        beside = [(path.parent, base) for path, (base, _) in zip(paths, names, strict=True) if path.parent.is_dir()]
+        return any(
+            re.match(rf"{re.escape(base + mark)}(\.|$)", each.name)
+            for folder, base in beside
+            for each in folder.iterdir()
+        )
+
+    mark = next(mark for mark in (f"_v{number:03}" for number in count(1)) if not taken(mark))
+    return [path.with_name(f"{base}{mark}{rest}") for path, (base, rest) in zip(paths, names, strict=True)]

@@ -76,12 +76,10 @@ class Shot:
             raise MediaError(f"frames {self.first} to {self.last} are not a range: it needs 0 <= first <= last")
         if self.region is not None and self.follow:
             raise MediaError("a region says where the subject is, and --follow finds it: choose one of them")
+        if self.preview is not None and self.preview.suffix.lower() not in PREVIEWS:
+            raise MediaError(f"a preview must be .mp4 or .mov, or .png for a single picture, not {self.preview.name!r}")
         refuse_names(self)
         for output in self.outputs:
-            if output.role == "preview" and output.path.suffix.lower() not in PREVIEWS:
-                raise MediaError(
-                    f"a preview must be .mp4 or .mov, or .png for a single picture, not {output.path.name!r}"
-                )
             if output.role == "subject":
                 output.form.pixels(SUBJECT, 2, 2)  # or it raises
             if output.is_picture:
@@ -184,8 +182,13 @@ def with_handles(wanted: Frames, handles: int, there: Frames = (0, None)) -> Fra
 
 def refuse_names(shot: Shot) -> None:
     """Raise `MediaError` if the name of an output is too long for its disk, or one file has two roles."""
-    every = {"input": shot.source, "region": shot.region}
-    every |= {output.role: output.path for output in shot.outputs}
+    every = {
+        "input": shot.source,
+        "region": shot.region,
+        "matte": shot.matte,
+        "preview": shot.preview,
+        "subject": shot.subject,
+    }
     roles = {role: path for role, path in every.items() if path is not None}
     taken: dict[str, str] = {}
     for role, path in roles.items():

@@ -133,14 +133,16 @@ def test_a_finished_subject_is_not_overwritten_and_half_a_run_leaves_none(tmp_pa
     assert matte_shot(other, pipeline) == 5 and len(list(taken.parent.iterdir())) == 6
 
 
-def test_versions_go_up_and_never_replace_each_other(tmp_path):
-    assert next_version(tmp_path / "shot.mov").name == "shot_v001.mov"
+def test_versions_go_up_together_and_never_replace_each_other(tmp_path):
+    def named(*names):
+        return [path.name for path in next_version([tmp_path / name for name in names])]
+
+    assert named("shot.mov") == ["shot_v001.mov"]
     for name in ("shot_v001.mov", "plate_v001.1001.exr", "plate_v002.1001.exr"):
         (tmp_path / name).touch()
-    assert next_version(tmp_path / "shot.mov").name == "shot_v002.mov"
-    assert next_version(tmp_path / "shot_v001.mov").name == "shot_v002.mov", "not shot_v001_v001"
-    assert next_version(tmp_path / "plate.####.exr").name == "plate_v003.####.exr"
-    assert next_version(tmp_path / "folder").name == "folder_v001"
+    assert named("shot.mov") == ["shot_v002.mov"] and named("shot_v001.mov") == ["shot_v002.mov"]
+    assert named("plate.####.exr") == ["plate_v003.####.exr"] and named("folder") == ["folder_v001"]
+    assert named("shot.mov", "plate.####.exr") == ["shot_v003.mov", "plate_v003.####.exr"], "one version for all"
 
 
 @pytest.mark.parametrize(

@@ -178,9 +178,10 @@ def test_a_region_says_which_subject_and_follow_finds_it_as_in_the_core(run, tin
 
 @pytest.mark.parametrize("node", ["GVMMatte", "GVMMatteVideo"])
 def test_where_to_look_comes_last_so_that_saved_workflows_still_load(pack, node):
-    inputs = pack.nodes[node].GET_SCHEMA().inputs
-    assert [(entry.id, entry.optional) for entry in inputs[-2:]] == [("region", True), ("follow", True)]
-    assert inputs[-1].default is False
+    ids = [entry.id for entry in pack.nodes[node].GET_SCHEMA().inputs]
+    added = ["region", "follow"] if node == "GVMMatte" else ["region", "follow", "subject", "despill", "light"]
+    assert ids[-len(added) :] == added
+    assert all(entry.optional for entry in pack.nodes[node].GET_SCHEMA().inputs if entry.id in added)
 
 
 def test_the_bundled_demo_mattes(run):
