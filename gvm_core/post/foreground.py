@@ -198,7 +198,7 @@ def estimate(plate: Tensor, alpha: Tensor, weight: float, into: Tensor) -> tuple
         colours, canvas = canvas, doubled(canvas, last) if level else room(6, *last.shape[1:], device=plate.device)
         cells = Cells.of(spread(mixed(last, level), torch.logical_or))
         refine(canvas, cells, means, limits, level, colours, weight)
-    extend(colours[:3], plate, alpha, into)
+    extend(colours[:3], known, alpha, into)
     places = finish(canvas, mixed(means[0], 0), known, alpha, limits[1], weight, into)
     if known is not plate:
         into.copy_(torch.where(alpha >= 1, plate, into))

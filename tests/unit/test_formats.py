@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import subprocess
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
@@ -379,22 +380,27 @@ def test_png_says_hdr_and_notes_and_stays_as_it_was_for_mattes(tmp_path):
 # ---- what goes wrong -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """A system on which no file may have more than 8,000 bytes, as if the disk were full there."""
+    """A system on which no file may have more than 8,000 bytes, as if the disk were full there.
+
+    Only inside ``with``: pytest writes its report of every test, perhaps to a file that is longer than that.
+    """
     resource = pytest.importorskip("resource", reason="a full disk is NOT tested on this system")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("name", [form.name for form in ALL])
-def test_a_full_disk_is_a_sentence_and_leaves_no_file_under_the_final_name(tmp_path, name, small_disk):
+def test_a_full_disk_is_a_sentence_and_leaves_no_file_under_the_final_name(tmp_path, name):
     channels = 4 if FORMATS[name].subject else 3
     form = needs(name, channels)
     noise = torch.rand(4, channels, 64, 96, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(MediaError, match="cannot be written"):
+    with small_disk(), pytest.raises(MediaError, match="cannot be written"):
         deliver(tmp_path, form, noise)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
