@@ -26,6 +26,7 @@ from ..gvm_core.pipeline import MattingPipeline
 from ..gvm_core.post.foreground import ForegroundSettings
 from ..gvm_core.post.light import LIGHTS
 from ..gvm_core.progress import Progress
+from ..gvm_core.runs.makers import Matting
 from ..gvm_core.runs.matte import matte_shot
 from ..gvm_core.runs.outputs import Delivery
 from ..gvm_core.runs.resume import adopt
@@ -168,7 +169,7 @@ class GVMMatteVideo(io.ComfyNode):
             )
             matte = Path(folder) / f"{name}_{number:05}_{ending(FORMATS[format])}"
             shot = named(matte, source, preview, delivery=how, **look)
-            shot = named(adopt(shot, pipeline), source, preview, delivery=how, **look)
+            shot = named(adopt(shot, Matting(pipeline)), source, preview, delivery=how, **look)
             with open_frames(source, first, last) as frames:
                 telling = Telling(frames.count, cls.hidden.unique_id)
             matte_shot(shot, pipeline, telling)

@@ -661,7 +661,7 @@ def written_frames(output: Path) -> dict[str, Any]:
 
 def read_frames(source: Path, case: Case) -> dict[str, Any]:
     """The number of frames of the source in the range, and in the whole film; their shapes."""
-    from gvm_core.cli.matte import frame_range
+    from gvm_core.cli.shots import frame_range
     from gvm_core.media import open_frames
 
     first, last = frame_range(case.options[1]) if case.options[:1] == ("--frames",) else (0, None)

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import GVMError
-from . import evaluate, fetch, label, matte, synthesize, train
+from . import evaluate, fetch, label, matte, refine, synthesize, train
 
 COMMANDS = {
     "matte": matte,
+    "refine": refine,
     "fetch": fetch,
     "evaluate": evaluate,
     "synthesize": synthesize,

@@ -102,6 +102,11 @@ def refuse_compression(compression: str) -> None:
         )
 
 
+def writer_version(compression: str) -> str:
+    """The version of the OpenEXR package if it writes this compression, which others may pack otherwise; else empty."""
+    return getattr(library(), "__version__", "") if compression in BY_PACKAGE else ""
+
+
 def channels_for(picture: Tensor, layers: Mapping[str, Tensor], kind: str) -> dict[str, np.ndarray]:
     """Every channel ``[H, W]`` of the file by its name, in the order of the file."""
     letters = {1: "RGBA", 3: "RGB", 4: "RGBA"}.get(len(picture), "")

@@ -22,6 +22,7 @@ from ..host.torch_host import TorchHost, fastest_device, suitable_dtype
 from ..models.weights import load_model
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
+from .makers import Matting
 from .matte import Advance, do_nothing, fill
 from .parts import FRAMES, Parts
 from .resume import begin, parts_folder, run_key
@@ -102,13 +103,13 @@ class Worker:
 
     def key(self) -> str:
         """The key of the run, as this worker computes it."""
-        return run_key(self.shot, self.pipeline)
+        return run_key(self.shot, Matting(self.pipeline))
 
     def fill(self, key: str, first: int, last: int | None) -> None:
         """Finish the missing frames from ``first`` to ``last``."""
         parts = Parts(parts_folder(self.shot, key), self.shot.first, self.shot.last)
         for begins, ends in parts.missing(first, last):
-            fill(self.shot, self.pipeline, parts, begins, ends, do_nothing)
+            fill(self.shot, Matting(self.pipeline), parts, begins, ends, do_nothing)
 
 
 def matte_shot_with_ray(

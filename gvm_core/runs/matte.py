@@ -23,7 +23,7 @@ from ..post.color import srgb_to_linear
 from ..post.foreground import ForegroundSettings
 from ..post.light import Light
 from ..windows import trim
-from .look import looking
+from .makers import Maker, Matting
 from .outputs import encoded
 from .parts import Parts
 from .resume import begin, run_key
@@ -60,26 +60,31 @@ def matte_shot(shot: Shot, pipeline: MattingPipeline, advance: Advance = do_noth
     Raises:
         MediaError: If a file cannot be read or written, an output exists, or another process is matting the shot.
     """
-    with begin(shot, run_key(shot, pipeline), overwrite=overwrite) as parts:
+    return run_shot(shot, Matting(pipeline), advance, overwrite=overwrite)
+
+
+def run_shot(shot: Shot, maker: Maker, advance: Advance = do_nothing, *, overwrite: bool = False) -> int:
+    """`matte_shot` with mattes from any maker."""
+    maker.refuse(shot)
+    with begin(shot, run_key(shot, maker), overwrite=overwrite) as parts:
         if done := parts.count():
             advance(done, resumed=True)
         for first, last in parts.missing():
-            fill(shot, pipeline, parts, first, last, advance)
+            fill(shot, maker, parts, first, last, advance)
         return finish(shot, parts)
 
 
-def fill(shot: Shot, pipeline: MattingPipeline, parts: Parts, first: int, last: int | None, advance: Advance) -> None:
+def fill(shot: Shot, maker: Maker, parts: Parts, first: int, last: int | None, advance: Advance) -> None:
     """Matte frames ``first`` to ``last`` of ``shot`` into ``parts``. The range must begin and end where parts do."""
     margin = shot.delivery.margin if shot.subject else 0
-    start, end = pipeline.settings.context(max(first - margin, 0), None if last is None else last + margin)
+    start, end = maker.context(max(first - margin, 0), None if last is None else last + margin)
     with ExitStack() as stack:
         reader = stack.enter_context(shot.open(start, end))
         plates = Plates(stack.enter_context(closing(prefetch((each, reader.shown(each)) for each in reader))), start)
-        regions = stack.enter_context(looking(shot, pipeline, start, end))
-        mattes = pipeline.stream(plates, start, regions=regions, pixel_aspect=reader.labels.pixel_aspect)
-        clips: Iterator[Clip] = stack.enter_context(closing(mattes))
+        mattes = maker.mattes(shot, plates, (start, end), reader.labels.pixel_aspect)
+        clips: Iterator[Clip] = stack.enter_context(mattes)
         if shot.subject and shot.delivery.colours == "foreground":
-            clips = subjects(clips, plates, start, reader.light, shot.delivery.foreground, pipeline.host.device)
+            clips = subjects(clips, plates, start, reader.light, shot.delivery.foreground, maker.device)
         writer = stack.enter_context(PartWriter(shot.outputs, parts, reader, first))
         try:
             with in_background(writer.write) as write:

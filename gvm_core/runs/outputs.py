@@ -18,6 +18,7 @@ from ..atomic import LONGEST_NAME, short_name
 from ..errors import InputError
 from ..media import FrameReader
 from ..media.colours import LINEAR, RGB, SRGB, ColourTags
+from ..media.exr_writer import writer_version
 from ..media.formats import Format
 from ..media.sequence import is_pattern, numbered
 from ..media.timecode import Labels
@@ -122,7 +123,8 @@ class Output:
     def facts(self) -> tuple[object, ...]:
         """All that its bytes depend on, apart from the source: everything but where it is."""
         name = self.path.suffix if self.folder == self.path else self.path.name
-        return (self.role, name, self.form, self.alpha, self.linear, self.start)
+        writer = writer_version(self.form.options["compression"]) if self.form.encoder == "exr" else ""
+        return (self.role, name, self.form, self.alpha, self.linear, self.start, writer)
 
     def names(self, reader: FrameReader | Given) -> Callable[[int], str]:
         """The name of the picture of frame ``i``, without suffix: by the pattern, or as the source's, if not too long."""

@@ -14,13 +14,11 @@ import torch
 from ..atomic import LONGEST_NAME, short_name
 from ..errors import MediaError
 from ..lock import SUFFIX, lock_file, locked
-from ..media.exr import library
-from ..media.sequence import is_pattern, sequence_of
-from ..pipeline import MattingPipeline
 from ..version import __version__
+from .makers import Maker
 from .parts import Parts, make_room
 from .plan import prepare_folders, rehearse
-from .shot import Shot, refuse_taken
+from .shot import Shot, input_facts, refuse_taken
 from .write import JOINING
 
 log = logging.getLogger(__name__)
@@ -31,15 +29,14 @@ PATIENCE = 2.0
 """Seconds that a run waits for its lock. Another process may hold the lock for a moment, to delete or rename runs."""
 
 
-def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
-    """A key of all that a run's bytes depend on: input, region, range, formats, settings, weights, versions, device.
+def run_key(shot: Shot, maker: Maker) -> str:
+    """A key of all that a run's bytes depend on: input, region, range, formats, maker of mattes, versions, device.
 
     On a CPU the last bits also depend on the number of threads.
     """
     import av
 
-    device = pipeline.host.device.type
-    dtypes = [str(network.dtype) for network in (pipeline.model.unet, pipeline.model.vae)]
+    device = maker.device.type
     versions = [__version__, torch.__version__, av.__version__]
     facts = [
         input_facts(shot.source),
@@ -47,9 +44,8 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
         (shot.region and input_facts(shot.region), shot.region_start, shot.follow),
         [output.facts for output in shot.outputs],
         shot.delivery if shot.subject else None,
-        (pipeline.settings, pipeline.model.config.refine),
-        (pipeline.model.fingerprint, dtypes, pipeline.model.compiled),
-        (versions, device, torch.get_num_threads() if device == "cpu" else card_name(pipeline.host.device)),
+        (type(maker).__name__, maker.facts),
+        (versions, device, torch.get_num_threads() if device == "cpu" else card_name(maker.device)),
     ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:KEY_LENGTH]
 
@@ -57,30 +53,6 @@ def run_key(shot: Shot, pipeline: MattingPipeline) -> str:
 def card_name(device: torch.device) -> str | None:
     """Model name of a CUDA GPU, because other models round differently; None for other devices."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
-
-
-def input_facts(source: Path) -> list[tuple[str, int, int]]:
-    """Name, size and date of the input's files; for a single file also a digest of its first and last mebibyte.
-
-    EXR is read by OpenEXR or by FFmpeg, so it has one more entry: the version of OpenEXR.
-
-    Raises:
-        MediaError: If there is no such input.
-    """
-    if not source.exists() and not is_pattern(source):
-        raise MediaError(f"there is no file or folder {source}")
-    files = [source] if source.is_file() else sequence_of(source).files
-    facts = [(file.name, (known := file.stat()).st_size, known.st_mtime_ns) for file in files]
-    if files[0].suffix.lower() == ".exr":
-        facts.append((getattr(library(), "__version__", ""), 0, 0))
-    if source.is_file():
-        digest = hashlib.sha256()
-        with source.open("rb") as content:
-            digest.update(content.read(2**20))
-            content.seek(max(source.stat().st_size - 2**20, 0))
-            digest.update(content.read())
-        facts.append((digest.hexdigest(), 0, 0))
-    return facts
 
 
 @contextmanager
@@ -139,12 +111,12 @@ def begun_otherwise(shot: Shot, mine: Path) -> bool:
     return any(other.is_dir() and other != mine and len(other.name) == len(mine.name) for other in others)
 
 
-def adopt(shot: Shot, pipeline: MattingPipeline) -> Path:
+def adopt(shot: Shot, maker: Maker) -> Path:
     """The matte path to use instead of ``shot``'s, so that a stopped run with the same key is resumed.
 
     If that run had not begun to join its parts, its folder is renamed. If it had, it must keep its own matte path.
     """
-    key = run_key(shot, pipeline)
+    key = run_key(shot, maker)
     mine = parts_folder(shot, key)
     for other in mine.parent.glob(f"*-{key}"):
         with suppress(MediaError), tidied(mine.parent), locked(other) as free:

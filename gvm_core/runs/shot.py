@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from pathlib import Path
 from ..atomic import LONGEST_NAME
 from ..errors import InputError, MediaError
 from ..media import FrameReader, light_called, open_frames
+from ..media.exr import library
 from ..media.formats import PICTURES, SUBJECT, format_for
 from ..media.sequence import Gaps, SequenceReader, is_pattern, sequence_of
 from .outputs import Delivery, Output, Role
@@ -130,6 +132,30 @@ class Shot:
         """A reader for frames ``first`` to ``last`` of the source; see `open_frames`."""
         read = {"fps": self.fps, "gaps": self.gaps, "layer": self.layer, "strict": self.strict}
         return open_frames(self.source, first, last, **read, light=self.light)
+
+
+def input_facts(source: Path) -> list[tuple[str, int, int]]:
+    """Name, size and date of the input's files; for a single file also a digest of its first and last mebibyte.
+
+    EXR is read by OpenEXR or by FFmpeg, so it has one more entry: the version of OpenEXR.
+
+    Raises:
+        MediaError: If there is no such input.
+    """
+    if not source.exists() and not is_pattern(source):
+        raise MediaError(f"there is no file or folder {source}")
+    files = [source] if source.is_file() else sequence_of(source).files
+    facts = [(file.name, (known := file.stat()).st_size, known.st_mtime_ns) for file in files]
+    if files[0].suffix.lower() == ".exr":
+        facts.append((getattr(library(), "__version__", ""), 0, 0))
+    if source.is_file():
+        digest = hashlib.sha256()
+        with source.open("rb") as content:
+            digest.update(content.read(2**20))
+            content.seek(max(source.stat().st_size - 2**20, 0))
+            digest.update(content.read())
+        facts.append((digest.hexdigest(), 0, 0))
+    return facts
 
 
 def outputs_of(

@@ -10,7 +10,7 @@ from support import moving_clip, own_size, write_video
 
 from gvm_core import MattingPipeline, TorchHost
 from gvm_core.errors import InputError, MediaError
-from gvm_core.media import open_frames
+from gvm_core.media import exr, open_frames
 from gvm_core.media.exr_writer import write_exr
 from gvm_core.media.timecode import Labels
 from gvm_core.post.color import srgb_to_linear
@@ -190,3 +190,14 @@ def test_despill_reaches_the_delivered_subject(tmp_path, pipeline):
         found[screen] = frames_of(tmp_path / f"s_{screen}.mkv", alpha=True)[0]
     assert np.allclose(found["off"][:, 3], found["green"][:, 3])
     assert found["green"][:, 1].mean() < found["off"][:, 1].mean() - 0.1
+
+
+def test_a_run_never_goes_on_with_pictures_that_another_openexr_has_written(monkeypatch):
+    def facts(compression):
+        (output,) = outputs_of(Delivery(compression=compression), Path("s.####.exr"))
+        return output.facts
+
+    pytest.importorskip("OpenEXR", reason="pictures of another OpenEXR are NOT tested: it is not installed")
+    before = facts("piz"), facts("zip")
+    monkeypatch.setattr(exr.library(), "__version__", "99.0")
+    assert facts("piz") != before[0] and facts("zip") == before[1]

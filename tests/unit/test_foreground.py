@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gvm_core.errors import InputError
-from gvm_core.post import foreground
 from gvm_core.post.color import srgb_to_linear
 from gvm_core.post.despill import LUMINANCE, despill, edge_share, limit_of, screen_of
 from gvm_core.post.foreground import ForegroundSettings, estimate_foreground
+from gvm_core.post.multilevel import limited
 from gvm_core.synthesis.scene import Scene
 
 ALONE = ForegroundSettings(margin=0)
@@ -208,7 +208,7 @@ def test_thin_hair_does_not_go_neon_even_with_a_wrong_matte(wrong, light):
 def test_a_colour_at_its_limit_keeps_its_hue():
     torch.manual_seed(0)
     colour, change = torch.rand(3, 500), 2 * torch.rand(3, 500) - 1
-    found = foreground.limited(colour, change, torch.zeros(3, 500), torch.ones(3, 500))
+    found = limited(colour, change, torch.zeros(3, 500), torch.ones(3, 500))
     share = (found - colour) / change
     assert (share - share[:1]).abs().max() < 1e-3 and 0.2 < (share < 0.999).float().mean() < 0.9
     assert found.min() >= -1e-6 and found.max() <= 1 + 1e-6

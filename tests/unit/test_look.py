@@ -12,6 +12,7 @@ from gvm_core.errors import MediaError
 from gvm_core.region import RegionSettings
 from gvm_core.runs import parts as parts_module
 from gvm_core.runs.look import masked
+from gvm_core.runs.makers import Matting
 from gvm_core.runs.matte import matte_shot
 from gvm_core.runs.resume import PARTS_FOLDER, run_key
 from gvm_core.runs.shot import Shot
@@ -118,9 +119,9 @@ def test_masks_that_begin_later_belong_to_later_frames(tmp_path, video, masks, p
 def test_other_masks_or_another_way_of_looking_never_go_on_from_old_parts(tmp_path, video, masks, pipeline):
     shot = Shot(video, tmp_path / "m.mkv")
     shots = [shot, replace(shot, follow=True), replace(shot, region=masks), replace(shot, region=masks, region_start=1)]
-    keys = [run_key(each, pipeline) for each in shots]
+    keys = [run_key(each, Matting(pipeline)) for each in shots]
     write_masks(masks, value=0.9)
-    assert len({*keys, run_key(shots[2], pipeline)}) == 5
+    assert len({*keys, run_key(shots[2], Matting(pipeline))}) == 5
 
 
 def test_a_region_that_cannot_be_used_is_refused_before_the_first_frame(tmp_path, video, masks, pipeline):

@@ -19,6 +19,7 @@ from gvm_core.media import open_frames
 from gvm_core.media.formats import BY_SUFFIX, FORMATS
 from gvm_core.runs import plan as plan_module
 from gvm_core.runs import write as write_module
+from gvm_core.runs.makers import Matting
 from gvm_core.runs.matte import matte_shot
 from gvm_core.runs.resume import PARTS_FOLDER, adopt, begin, run_key
 from gvm_core.runs.shot import Shot, refuse_taken
@@ -180,10 +181,10 @@ def test_a_stopped_run_with_a_long_name_is_gone_on_with(tmp_path, clip, pipeline
 
     monkeypatch.setattr(write_module, "join_videos", full)
     with pytest.raises(MediaError, match="full"):
-        written(stopped, run_key(stopped, pipeline))
+        written(stopped, run_key(stopped, Matting(pipeline)))
     monkeypatch.undo()
-    assert adopt(named, pipeline) == stopped.matte
-    with begin(stopped, run_key(stopped, pipeline)) as parts:
+    assert adopt(named, Matting(pipeline)) == stopped.matte
+    with begin(stopped, run_key(stopped, Matting(pipeline))) as parts:
         assert parts.missing() == [] and finish(stopped, parts) == 3
 
 

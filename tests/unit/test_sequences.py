@@ -18,12 +18,13 @@ from support import moving_clip, own_size, read_levels, write_picture, write_vid
 
 from gvm_core import MattingPipeline, TorchHost, WindowPlan
 from gvm_core.cli import main
-from gvm_core.cli.matte import frame_rate
+from gvm_core.cli.shots import frame_rate
 from gvm_core.errors import MediaError, MissingPackageError, NoSuchFrameError
 from gvm_core.media import exr, open_frames
 from gvm_core.media.sequence import png16, read_picture
 from gvm_core.post.color import linear_to_srgb
 from gvm_core.post.light import LIGHTS
+from gvm_core.runs.makers import Matting
 from gvm_core.runs.matte import matte_shot
 from gvm_core.runs.parts import FRAMES
 from gvm_core.runs.resume import run_key
@@ -410,13 +411,13 @@ def test_a_run_does_not_go_on_with_frames_of_another_sequence_rate_or_layer(tmp_
         for more in ({}, {"fps": 25}, {"gaps": "skip"}, {"strict": True})
     ]
     shots.append(Shot(folder / "b.#.png", tmp_path / "m.mkv"))
-    keys = [run_key(shot, pipeline) for shot in shots]
-    assert len(set(keys)) == 5 and run_key(Shot(folder / "a.%d.png", tmp_path / "m.mkv"), pipeline) == keys[0]
+    keys = [run_key(shot, Matting(pipeline)) for shot in shots]
+    assert len(set(keys)) == 5 and run_key(Shot(folder / "a.%d.png", tmp_path / "m.mkv"), Matting(pipeline)) == keys[0]
     (folder / "a.7.png").write_bytes((folder / "a.1.png").read_bytes())
-    assert run_key(shots[0], pipeline) != keys[0] and run_key(shots[-1], pipeline) == keys[-1]
+    assert run_key(shots[0], Matting(pipeline)) != keys[0] and run_key(shots[-1], Matting(pipeline)) == keys[-1]
     one = write_exr(tmp_path / "one.exr", planes("x.", "RGB") | planes("y.", "RGB"))
     layers = [Shot(one, tmp_path / "m.mkv", layer=layer) for layer in ("x", "y")]
-    assert len({run_key(shot, pipeline) for shot in layers}) == 2
+    assert len({run_key(shot, Matting(pipeline)) for shot in layers}) == 2
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from gvm_core.media.video import frames_between
 from gvm_core.runs import parts as parts_module
 from gvm_core.runs import resume as resume_module
 from gvm_core.runs import write as write_module
+from gvm_core.runs.makers import Matting
 from gvm_core.runs.matte import do_nothing, fill, matte_shot
 from gvm_core.runs.parts import FRAMES, Parts, make_room
 from gvm_core.runs.resume import PARTS_FOLDER, adopt, begin, begun_otherwise, parts_folder, run_key
@@ -431,7 +432,7 @@ def test_on_a_disk_without_locks_a_run_that_may_be_alive_is_left_alone(tmp_path,
 def test_asking_for_other_runs_never_refuses_one_that_begins(tmp_path, video, pipeline, monkeypatch):
     """A job of a farm starts while others look whether it is there, and make room."""
     shot = Shot(video, tmp_path / "m.mkv")
-    key, failed, over = run_key(shot, pipeline), [], threading.Event()
+    key, failed, over = run_key(shot, Matting(pipeline)), [], threading.Event()
     folder, neighbour = parts_folder(shot, key), parts_folder(shot, "0" * 16)
     monkeypatch.setattr(parts_module, "is_short", lambda _: True)
 
@@ -459,7 +460,7 @@ def test_asking_for_other_runs_never_refuses_one_that_begins(tmp_path, video, pi
 
 def test_a_run_waits_for_who_looks_after_it_and_refuses_who_is_at_it(tmp_path, video, pipeline, monkeypatch):
     shot = Shot(video, tmp_path / "m.mkv")
-    key = run_key(shot, pipeline)
+    key = run_key(shot, Matting(pipeline))
     holding = locked(parts_folder(shot, key))
     holding.__enter__()
     timer = threading.Timer(0.3, holding.__exit__, (None, None, None))
@@ -506,10 +507,10 @@ def test_a_video_that_ends_where_a_part_does_is_finished_by_jobs_that_do_not_kno
     source = write_video(tmp_path / "even.mkv", moving_clip(2 * FRAMES), "ffv1", "gbrp16le")
     shot = Shot(source, tmp_path / "m.mkv")
     parts = Parts(tmp_path / PARTS_FOLDER / "run")
-    fill(shot, pipeline, parts, 0, FRAMES - 1, do_nothing)
-    fill(shot, pipeline, parts, FRAMES, 2 * FRAMES - 1, do_nothing)
+    fill(shot, Matting(pipeline), parts, 0, FRAMES - 1, do_nothing)
+    fill(shot, Matting(pipeline), parts, FRAMES, 2 * FRAMES - 1, do_nothing)
     assert parts.missing() == [(2 * FRAMES, None)]
-    fill(shot, pipeline, parts, 2 * FRAMES, None, do_nothing)
+    fill(shot, Matting(pipeline), parts, 2 * FRAMES, None, do_nothing)
     assert parts.missing() == [] and finish(shot, parts) == 2 * FRAMES
 
 
@@ -563,7 +564,7 @@ def test_a_stopped_run_is_gone_on_with_under_another_name(tmp_path, pipeline):
     counted = []
     with pytest.raises(KeyboardInterrupt):
         matte_shot(stopped, pipeline, stop)
-    assert adopt(named, pipeline) == named.matte
+    assert adopt(named, Matting(pipeline)) == named.matte
     taken_over = []
     matte_shot(
         named, pipeline, lambda frames, alpha=None, *, resumed=False: taken_over.append(frames) if resumed else None
@@ -587,7 +588,7 @@ def test_a_run_stopped_while_it_was_put_together_ends_under_its_own_name(tmp_pat
         matte_shot(stopped, pipeline)
     assert stopped.matte.exists() and not stopped.preview.exists()
     monkeypatch.undo()
-    assert adopt(named, pipeline) == stopped.matte
+    assert adopt(named, Matting(pipeline)) == stopped.matte
     taken_over = []
     matte_shot(
         stopped, pipeline, lambda frames, alpha=None, *, resumed=False: taken_over.append(frames) if resumed else None
