@@ -9,6 +9,9 @@ from gvm_core import MattingPipeline, TorchHost, load_model
 from gvm_core.evaluation.cases import synthetic_cases
 from gvm_core.media import open_frames
 from gvm_core.models.weights import DEMO_FOLDER
+from gvm_core.post.composite import over
+from gvm_core.post.foreground import estimate_foreground
+from gvm_core.synthesis.scene import Scene
 
 SAMPLES = Path(__file__).parents[2] / "web" / "samples"
 
@@ -25,6 +28,25 @@ def test_it_mattes_drawn_people_it_has_never_seen(demo):
         image, truth = (torch.stack(layer) for layer in zip(*case.open(), strict=True))
         errors.append((demo.matte(image) - truth).abs().mean())
     assert torch.stack(errors).mean() < 0.03
+
+
+@pytest.mark.slow
+def test_its_mattes_put_the_subject_back_into_its_own_plate(demo):
+    """Plate, matte, foreground, composite over the plate's own background: what is lost is what the matte gets wrong."""
+    lost = []
+    for tier, seed in ((tier, 500 + seed) for tier in ("easy", "medium") for seed in range(4)):
+        scene = Scene(seed, (256, 384), tier)
+        frames = [scene.frame(index) for index in range(4)]
+        plate, truth, behind = (
+            torch.stack([getattr(frame, name) for frame in frames]) for name in ("image", "alpha", "background")
+        )
+        errors = [
+            float((over(estimate_foreground(plate, alpha), alpha, behind) - plate).abs().mean() * 255)
+            for alpha in (truth, demo.matte(plate))
+        ]
+        assert errors[0] < 1, "with the true matte"
+        lost.append(errors[1])
+    assert sum(lost) / len(lost) < 2
 
 
 @pytest.mark.slow
