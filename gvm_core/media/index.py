@@ -119,9 +119,12 @@ def in_order(packet: Packet, latest: int | None) -> bool:
     return packet.dts is None or latest is None or packet.dts >= latest
 
 
-def first_frame(path: Path) -> av.VideoFrame | None:
-    """The first frame that can be decoded. In a damaged stream this is not that of the first packet."""
-    decoder = Decoder(path)
+def first_frame(path: Path, *, alpha: bool = False) -> av.VideoFrame | None:
+    """The first frame that can be decoded. In a damaged stream this is not that of the first packet.
+
+    ``alpha`` is that of `Decoder`.
+    """
+    decoder = Decoder(path, alpha=alpha)
     try:
         return next(decoder.stored(), None)
     finally:

@@ -54,9 +54,14 @@ def rgba(frame: av.VideoFrame, path: Path, declared: int = UNSPECIFIED) -> Tenso
     Raises:
         MediaError: If the frame of the file ``path`` has no alpha.
     """
-    if not any(component.is_alpha for component in frame.format.components):
+    if not has_alpha(frame):
         raise MediaError(f"{path} has no alpha channel (its pixels are {frame.format.name})")
     return upright(channels(frame, path, declared, alpha=True), frame, path)
+
+
+def has_alpha(frame: av.VideoFrame) -> bool:
+    """Whether a decoded frame has an alpha channel."""
+    return any(component.is_alpha for component in frame.format.components)
 
 
 def channels(frame: av.VideoFrame, path: Path, declared: int = UNSPECIFIED, *, alpha: bool) -> Tensor:

@@ -18,7 +18,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,17 +26,21 @@ from torch import Tensor
 from ..atomic import atomic
 from ..errors import GVMError, MediaError, NoSuchFrameError, cause
 from ..post.color import linear_to_srgb
-from ..post.composite import unpremultiply
+from ..post.composite import straightened
 from ..post.light import LIGHTS, Light
 from .container import open_container, refuse_size
-from .exr import ExrFacts, facts_of, listed, read_exr
+from .exr import ExrFacts, choose, facts_of, layers_of, listed, read_exr
 from .exr_writer import refuse_compression, write_exr
 from .formats import PICTURES, PNG16, Format, refuse_missing
-from .pixels import rgb, rgba
+from .pixels import has_alpha, rgb, rgba
 from .png import PLAIN, labels_of_png, png16
 from .timecode import UNLABELLED, Labels
 
+if TYPE_CHECKING:
+    import av
+
 log = logging.getLogger(__name__)
+Made = TypeVar("Made")
 
 LINEAR = {".exr", ".hdr"}
 Gaps = Literal["hold", "skip", "refuse"]
@@ -176,6 +180,14 @@ class SequenceReader:
         self.time_base, self.times = 1 / self.rate, range(first + len(self.files))
         held = first - next(index for index, (file, _) in enumerate(frames) if file == self.files[0])
         self.labels = opening.labels(self.rate, held) if exr else labels_of(self.files[0])
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the first picture has an alpha channel, in EXR the layer. It can be asked of a reader that drops alpha."""
+        file = self.files[0]
+        if file.suffix.lower() == ".exr":
+            return "A" in choose(layers_of(file), file, self.layer).channels
+        return picture_of(file, has_alpha)
 
     @property
     def names(self) -> Callable[[int], str]:
@@ -328,8 +340,8 @@ def read_pixels(path: Path, *, alpha: bool = False, layer: str | None = None, st
     """One picture as ``[3, H, W]`` float32, in the light of the file, unclamped.
 
     With ``alpha`` it is ``[4, H, W]``, straight. EXR is premultiplied and linear light by convention, other formats are
-    straight and sRGB, unless the file says otherwise. Premultiplied colour is divided by its alpha. ``layer`` is for EXR;
-    see `read_exr`.
+    straight and sRGB, unless the file says otherwise. Premultiplied colour is divided by its alpha, and stays as it is where
+    alpha is 0. ``layer`` is for EXR; see `read_exr`.
 
     Not a number becomes 0, infinity 1 and minus infinity 0, and the log names the file.
 
@@ -345,7 +357,7 @@ def read_pixels(path: Path, *, alpha: bool = False, layer: str | None = None, st
         picture = picture.nan_to_num(0.0, posinf=1.0, neginf=0.0)
     said = labels_of(path) if alpha else UNLABELLED
     if alpha and (said.alpha == "premultiplied" or (path.suffix.lower() in LINEAR and not said.alpha)):
-        picture = torch.cat([unpremultiply(picture[:3], picture[3:]), picture[3:]])
+        picture = straightened(picture)
     return picture
 
 
@@ -358,14 +370,22 @@ def labels_of(path: Path) -> Labels:
 
 def decoded(path: Path, alpha: bool) -> Tensor:
     """One picture as FFmpeg reads it: ``[3, H, W]``, or ``[4, H, W]`` with its alpha."""
+    return picture_of(path, lambda frame: rgba(frame, path) if alpha else rgb(frame, path))
+
+
+def picture_of(path: Path, use: Callable[[av.VideoFrame], Made]) -> Made:
+    """What ``use`` makes of a picture that FFmpeg decodes. The file is closed afterwards.
+
+    Raises:
+        MediaError: If the picture cannot be read.
+    """
     from av.error import FFmpegError
 
     try:
         with open_container(path) as container:
             stream = container.streams.video[0]
             refuse_size(path, stream.width, stream.height)
-            frame = next(container.decode(stream))
-            return rgba(frame, path) if alpha else rgb(frame, path)
+            return use(next(container.decode(stream)))
     except (FFmpegError, OSError, StopIteration, IndexError) as error:
         raise MediaError(f"{path} cannot be read as a picture: {cause(error)}") from error
 

@@ -13,11 +13,10 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..errors import MediaError, NoSuchFrameError
-from ..post.composite import unpremultiply
+from ..post.composite import straightened
 from ..post.light import Light
 from ..post.resize import SQUARE, resize
 from .clock import BACK
@@ -25,7 +24,7 @@ from .colours import ATTRIBUTES, ColourTags
 from .decoder import Decoder, Shown, along
 from .index import FrameIndex, first_frame, frame_index
 from .orientation import display_matrix, is_turned, upright_size
-from .pixels import rgb, rgba
+from .pixels import has_alpha, rgb, rgba
 from .timecode import ALPHAS, WIDEST, Labels, Timecode, first_value, note_in, timecode_in
 
 log = logging.getLogger(__name__)
@@ -112,6 +111,12 @@ class VideoReader:
             note_in(self.tags, "light"),
         )
 
+    @cached_property
+    def has_alpha(self) -> bool:
+        """Whether the file has an alpha channel, by its first frame. It can be asked of a reader that drops alpha."""
+        frame = first_frame(self.path, alpha=True)
+        return frame is not None and has_alpha(frame)
+
     @property
     def names(self) -> Callable[[int], str]:
         """The name of frame ``i``: the video's name and the index."""
@@ -151,7 +156,7 @@ class VideoReader:
         """``picture`` with straight colour, if it has alpha and the file says that its colour is premultiplied."""
         if not self.alpha or note_in(self.tags, "alpha", ALPHAS) != "premultiplied":
             return picture
-        return torch.cat([unpremultiply(picture[:3], picture[3:]), picture[3:]])
+        return straightened(picture)
 
     def sized(self, picture: Tensor, index: int) -> Tensor:
         """The picture of frame ``index``, scaled to the size of the video's first frame if it has another."""

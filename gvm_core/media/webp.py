@@ -58,6 +58,15 @@ class WebPReader(SequenceReader):
         self.times = [0, *accumulate(durations[:-1])][: None if last is None else last + 1]
         self.stems = [f"{path.stem}_matte.{index:06d}" for index in range(first, len(self.times))]
 
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the file has an alpha channel."""
+        try:
+            with self.image.open(self.path) as film:
+                return bool(film.mode == "RGBA")
+        except Exception as error:
+            raise MediaError(f"{self.path} cannot be read as a picture: {cause(error)}") from error
+
     def __iter__(self) -> Iterator[Tensor]:
         index, good = self.first, None
         try:

@@ -56,6 +56,20 @@ def unpremultiply(colour: Tensor, alpha: Tensor) -> Tensor:
     return torch.where(alpha > 0, colour / alpha.clamp(min=1e-6), 0.0)
 
 
+def straightened(picture: Tensor) -> Tensor:
+    """A premultiplied picture ``[4, H, W]`` with straight colour. Where alpha is 0, colour stays as it is.
+
+    So a plate whose alpha was saved empty keeps its picture.
+
+    Example:
+        >>> picture = torch.tensor([[0.25, 0.25], [0.25, 0.25], [0.25, 0.25], [0.5, 0.0]]).view(4, 1, 2)
+        >>> straightened(picture)[0].tolist()
+        [[0.5, 0.25]]
+    """
+    colour, alpha = picture[:3], picture[3:]
+    return torch.cat([torch.where(alpha > 0, unpremultiply(colour, alpha), colour), alpha])
+
+
 def light_wrap(
     composite: Tensor, alpha: Tensor, background: Tensor, radius: float, strength: float, *, linear_light: bool = False
 ) -> Tensor:

@@ -19,12 +19,11 @@ from ..finishing import foregrounds
 from ..frames import Clip
 from ..media.threads import in_background, prefetch
 from ..pipeline import MattingPipeline
-from ..post.color import srgb_to_linear
 from ..post.foreground import ForegroundSettings
 from ..post.light import Light
 from ..windows import trim
 from .makers import Maker, Matting
-from .outputs import encoded
+from .outputs import decoded, encoded
 from .parts import Parts
 from .resume import begin, run_key
 from .shot import Shot
@@ -136,7 +135,8 @@ def subjects(
 ) -> Iterator[Clip]:
     """Alpha ``[T, 1, H, W]`` to clips ``[T, 4, H, W]``: the subject's own colours in ``light``, straight, and alpha.
 
-    Colours are estimated in a light that the eye finds even. Where alpha is 1 they are the plate's, to the bit.
+    Colours are estimated in a light that the eye finds even. Where alpha is 1 and there is no spill of a screen, they are
+    the plate's, to the bit.
     """
     pairs = (
         (encoded(plate, light), alpha)
@@ -144,7 +144,5 @@ def subjects(
         for plate, alpha in zip(plates.of(clip), clip.data, strict=True)
     )
     for clip in foregrounds(pairs, settings, device, first):
-        if light.transfer == "linear":
-            colour, alpha = srgb_to_linear(clip.data[:, :3]), clip.data[:, 3:]
-            clip = clip.replace(torch.cat([torch.where(alpha < 1, colour, torch.stack(plates.of(clip))), alpha], dim=1))
-        yield clip
+        colour = decoded(clip.data[:, :3], plates.of(clip), light)
+        yield clip.replace(torch.cat([colour, clip.data[:, 3:]], dim=1))

@@ -22,7 +22,7 @@ from ..media.exr_writer import writer_version
 from ..media.formats import Format
 from ..media.sequence import is_pattern, numbered
 from ..media.timecode import Labels
-from ..post.color import linear_to_srgb
+from ..post.color import linear_to_srgb, srgb_to_linear
 from ..post.composite import checker, over, premultiply
 from ..post.foreground import ForegroundSettings
 from ..post.light import Light
@@ -214,6 +214,18 @@ class Given:
 def encoded(frame: Tensor, light: Light) -> Tensor:
     """A frame in a light that the eye finds even, in which colours are estimated: linear light becomes sRGB, unclamped."""
     return linear_to_srgb(frame) if light.transfer == "linear" else frame
+
+
+def decoded(colours: Tensor, plates: Sequence[Tensor], light: Light) -> Tensor:
+    """Colours ``[T, 3, H, W]`` that were estimated in `encoded` frames, in the light of the plates ``[3, H, W]`` again.
+
+    Where the estimate left a value as it was, it is the plate's own, to the bit.
+    """
+    if light.transfer != "linear":
+        return colours
+    linear = srgb_to_linear(colours)
+    pairs = zip(colours, linear, plates, strict=True)
+    return torch.stack([torch.where(made == encoded(plate, light), plate, back) for made, back, plate in pairs])
 
 
 def next_version(paths: Sequence[Path]) -> list[Path]:

@@ -17,7 +17,7 @@ from gvm_core.post.color import srgb_to_linear
 from gvm_core.post.foreground import ForegroundSettings
 from gvm_core.post.light import LIGHTS, Light
 from gvm_core.runs.matte import matte_shot
-from gvm_core.runs.outputs import PLAIN, Delivery, Given, Output, next_version
+from gvm_core.runs.outputs import PLAIN, Delivery, Given, Output, decoded, encoded, next_version
 from gvm_core.runs.save import save_clip
 from gvm_core.runs.shot import Shot, outputs_of
 from gvm_core.windows import WindowPlan
@@ -176,6 +176,18 @@ def test_frames_from_memory_are_saved_with_layers_and_sound_and_nothing_is_left(
     assert (layer[:, :1] - (1 - alpha[:2])).abs().max() < 5e-4
     with pytest.raises(MediaError, match="exists already; choose another name"):
         save_clip(exr, alpha[:2], frames[:2], Given(Fraction(24), 2))
+
+
+def test_colours_in_linear_light_come_back_where_nothing_was_estimated_and_lose_spill_as_others_do():
+    plates = list(8 * torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(0)) - 0.1)
+    even = torch.stack([encoded(plate, LIGHTS["linear"]) for plate in plates])
+    assert torch.equal(decoded(even, plates, LIGHTS["linear"]), torch.stack(plates))
+    changed = even.clone()
+    changed[:, 1] *= 0.5
+    found = decoded(changed, plates, LIGHTS["linear"])
+    assert torch.equal(found[:, ::2], torch.stack(plates)[:, ::2])
+    assert torch.equal(found[:, 1], srgb_to_linear(changed)[:, 1])
+    assert decoded(changed, plates, Light()) is changed
 
 
 def test_despill_reaches_the_delivered_subject(tmp_path, pipeline):

@@ -103,6 +103,15 @@ def test_a_sequence_of_subjects_reads_back_as_straight_linear_light_with_its_lab
     assert (frames[0] - wanted).abs().max() <= (0.003 if name == "exr_half" else 1e-5)
 
 
+def test_a_plate_whose_alpha_was_saved_empty_keeps_its_picture(tmp_path):
+    """Some programs write an alpha of 0 for a plate that has none."""
+    picture = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(3)) * 4
+    picture[3] = 0
+    write_exr(tmp_path / "a.exr", picture, "float")
+    with open_frames(tmp_path / "a.exr", alpha=True) as reader:
+        assert torch.equal(next(iter(reader)), picture)
+
+
 def test_colour_that_a_file_says_is_straight_or_display_light_stays_as_it_is(tmp_path):
     picture = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(3))
     write_exr(tmp_path / "a.exr", picture, "float", labels=Labels(alpha="straight", light="sRGB"))

@@ -158,6 +158,17 @@ def test_other_programs_see_the_same_alpha(tmp_path, name):
     assert np.abs(found - frames[:, 3].numpy()).max() <= ALPHA_ERROR[name] + 1 / 256
 
 
+@pytest.mark.parametrize("name", [form.name for form in ALL])
+def test_a_reader_knows_whether_its_file_has_alpha_before_it_reads_it(tmp_path, name):
+    """Who asks for the alpha of a file without one gets an error, so who does not know must be able to ask."""
+    with open_frames(deliver(tmp_path, needs(name, 1), subjects(2, 64, 96)[:, 3:]), 1) as reader:
+        assert reader.has_alpha == name.startswith("exr"), "a matte in EXR is its alpha, too"
+    if name in WITH_ALPHA:
+        (tmp_path / "subject").mkdir()
+        with open_frames(deliver(tmp_path / "subject", needs(name), subjects(2, 64, 96)), 1) as reader:
+            assert reader.has_alpha and len(next(iter(reader))) == 3, "asking changes nothing"
+
+
 @pytest.mark.parametrize("name", [name for name in WITH_ALPHA if name not in ("exr_half", "exr_float")])
 def test_colour_that_a_file_says_is_premultiplied_is_read_straight(tmp_path, name):
     form, straight = needs(name), subjects(1, 64, 96)

@@ -507,6 +507,9 @@ def test_the_picture_among_a_renderers_layers_is_found_and_any_other_by_name(tmp
         exr.read_exr(path, "Normal")
     with pytest.raises(MediaError, match="has no alpha channel"):
         exr.read_exr(path, "DiffCol", alpha=True)
+    assert [open_frames(path, layer=layer).has_alpha for layer in (None, "DiffCol")] == [True, False]
+    with pytest.raises(MediaError, match="has no layers called 'Normal'"):
+        assert open_frames(path, layer="Normal").has_alpha
 
 
 @pytest.mark.parametrize("output", ["m.mkv", "o.png"])
@@ -640,6 +643,7 @@ def test_an_animated_webp_gives_every_frame_at_its_time(tmp_path, pillow, mode):
     wanted = animated(pillow, tmp_path / "a.webp", [40, 80, 40, 120], mode)
     with open_frames(tmp_path / "a.webp", alpha=mode == "RGBA") as reader:
         assert torch.equal(torch.stack(list(reader)), wanted) and reader.count == 4
+        assert reader.has_alpha == (mode == "RGBA")
         assert [time * reader.time_base for time in reader.times] == [Fraction(t, 1000) for t in (0, 40, 120, 160)]
         assert reader.rate == Fraction(100, 7)
     with open_frames(tmp_path / "a.webp", 1, 2) as reader:
