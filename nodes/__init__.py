@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .clip import GVMLoadClip, GVMLoadClips
 from .composite import GVMComposite
 from .finish import GVMCombineMattes, GVMForeground, GVMRefineMatte
 from .load import GVMLoadModel, register_model_folder
@@ -16,6 +17,8 @@ from .video import GVMMatteVideo
 
 NODES: list[type[io.ComfyNode]] = [
     GVMLoadModel,
+    GVMLoadClip,
+    GVMLoadClips,
     GVMMatte,
     GVMMatteVideo,
     GVMEncode,

@@ -18,11 +18,15 @@ from ..gvm_core.host.comfy import FrameBar
 from ..gvm_core.post.combine import CORE, combine, fitted
 from ..gvm_core.post.despill import screen_of
 from ..gvm_core.post.foreground import FARTHEST, LIMITS, SCREENS, ForegroundSettings
+from ..gvm_core.post.light import Light
 from ..gvm_core.post.refine import RefineSettings
+from ..gvm_core.runs.outputs import decoded, encoded
 from .sockets import schema, to_alpha, to_frames, to_mask
 
 log = logging.getLogger(__name__)
 
+SRGB = "sRGB"
+LIGHT_OF = {SRGB: Light(), "linear": Light("linear")}
 DEFAULTS, IDENTITY = ForegroundSettings(), RefineSettings()
 
 
@@ -46,6 +50,20 @@ def matched(mask: Tensor, images: Tensor | None) -> tuple[Tensor, Tensor]:
     if note:
         log.info(note)
     return frames, alpha.expand(len(frames), -1, -1, -1)
+
+
+def images_light_input() -> Any:
+    """The widget that says in which light the images are."""
+    return io.Combo.Input(
+        "images_light",
+        options=list(LIGHT_OF),
+        default=SRGB,
+        optional=True,
+        tooltip=(
+            "The light of the images. sRGB (default): as from most nodes. linear: for 'images' of GVM Load Clip from EXR, and "
+            "what was made of them. Rule of thumb: the wrong choice makes the result far too bright or too dark."
+        ),
+    )
 
 
 class GVMRefineMatte(io.ComfyNode):
@@ -246,6 +264,7 @@ class GVMForeground(io.ComfyNode):
                         f"Default {DEFAULTS.margin}. 0: every frame on its own."
                     ),
                 ),
+                images_light_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -266,16 +285,23 @@ class GVMForeground(io.ComfyNode):
         strength: float,
         keep_brightness: bool,
         steady: int,
+        images_light: str = SRGB,
     ) -> io.NodeOutput:
         """Decide on the screen once for the clip, then estimate every frame's colours."""
         frames, alpha = matched(mask, images)
-        screen = screen_of(frames[:AT_ONCE].float(), alpha[:AT_ONCE].float()) if despill == "auto" else despill
+        light, screen = LIGHT_OF[images_light], despill
         if despill == "auto":
+            opening = torch.stack([light.to_srgb(frame) for frame in frames[:AT_ONCE].float()])
+            screen = screen_of(opening, alpha[:AT_ONCE].float())
             log.info("despill: %s", "the background is no screen" if screen == "off" else f"a {screen} screen")
         settings = ForegroundSettings(
             margin=steady, screen=screen, limit=limit, strength=strength, keep_brightness=keep_brightness
         )
         device = comfy.model_management.get_torch_device()
-        clips = foregrounds(zip(frames, alpha, strict=True), settings, device)
-        made = collected((clip.replace(clip.data[:, :3]) for clip in clips), len(frames), cls.hidden.unique_id)
+        even = (encoded(frame, light) for frame in frames)
+        clips = foregrounds(zip(even, alpha, strict=True), settings, device)
+        colours = (
+            clip.replace(decoded(clip.data[:, :3], list(frames[clip.start : clip.stop]), light)) for clip in clips
+        )
+        made = collected(colours, len(frames), cls.hidden.unique_id)
         return io.NodeOutput(made.movedim(1, -1).contiguous())

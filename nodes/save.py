@@ -16,14 +16,16 @@ from torch import Tensor
 
 from ..gvm_core.errors import InputError
 from ..gvm_core.media import open_frames
+from ..gvm_core.media.colours import LINEAR
 from ..gvm_core.media.exr_writer import COMPRESSIONS
 from ..gvm_core.media.formats import FORMATS
 from ..gvm_core.media.spool import spool
 from ..gvm_core.post.combine import fitted
+from ..gvm_core.post.light import Light
 from ..gvm_core.runs.outputs import FIRST, PLAIN, Delivery, Given, Output
 from ..gvm_core.runs.save import save_clip
 from ..gvm_core.runs.shot import outputs_of
-from .finish import matched
+from .finish import LIGHT_OF, SRGB, images_light_input, matched
 from .sockets import schema, to_alpha
 from .video import as_file
 
@@ -125,6 +127,7 @@ class GVMSaveMatte(io.ComfyNode):
                     optional=True,
                     tooltip="EXR: names of the layers of mask_2 and mask_3, with a comma between them.",
                 ),
+                images_light_input(),
             ],
             outputs=[
                 io.String.Output(display_name="path", tooltip="The file, or the folder and pattern of the pictures.")
@@ -149,6 +152,7 @@ class GVMSaveMatte(io.ComfyNode):
         mask_2: Tensor | None = None,
         mask_3: Tensor | None = None,
         layers: str = "garbage, holdout",
+        images_light: str = SRGB,
     ) -> io.NodeOutput:
         """Write the files, and return the path of the first one."""
         if images is None and content != MATTE:
@@ -167,6 +171,7 @@ class GVMSaveMatte(io.ComfyNode):
         outputs = files_for(filename_prefix, delivery, content, tuple(frames.shape[-2:]))
         with ExitStack() as stack:
             given, sound = facts_of(stack, video, audio, fps, len(frames))
+            given = in_light(given, LIGHT_OF[images_light])
             extra = named_layers(layers, [mask_2, mask_3], matte)
             save_clip(outputs, matte.float().cpu(), frames.float().cpu(), given, sound=sound, layers=extra)
         return io.NodeOutput(str(outputs[0].path))
@@ -203,6 +208,14 @@ def facts_of(stack: ExitStack, video: Any, audio: Any, fps: float, count: int) -
         stack.callback(remove, sound)
         spool(sound, torch.zeros(1, 3, 2, 2), given.rate, audio["waveform"][0], audio["sample_rate"])
     return given, sound
+
+
+def in_light(given: Given, light: Light) -> Given:
+    """``given`` for frames in this light."""
+    if light.transfer != "linear":
+        return given
+    colour = replace(given.labels.colour, transfer=LINEAR)
+    return replace(given, light=light, labels=replace(given.labels, colour=colour))
 
 
 def remove(path: Path) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
+from comfy_execution.utils import get_executing_context
 from server import PromptServer
 from torch import Tensor
 
+from ..gvm_core.errors import GVMError, cause
 from ..gvm_core.frames import Clip
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
 from ..gvm_core.media import open_frames
@@ -34,6 +39,8 @@ from ..gvm_core.runs.shot import Shot, with_handles
 from .matte import look_inputs, noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
 from .sockets import GVMModel, schema, to_masks
 
+log = logging.getLogger(__name__)
+
 FORMATS = {
     "ProRes 4444 (.mov)": "prores4444", "lossless (.mkv)": "ffv1", "H.264 (.mp4)": "h264", "16-bit PNGs": "png16",
     "ProRes 4444 XQ (.mov)": "prores4444xq", "VP9 (.webm)": "vp9", "H.264, 10 bits (.mp4)": "h264_10bit",
@@ -42,6 +49,7 @@ FORMATS = {
 """Names on the node, in the order in which they came, and in the core."""
 PRORES = next(iter(FORMATS))
 NONE, TAGGED = "none", "as the file says"
+STOP, GO_ON = "stop", "go on"
 WITH_ALPHA = [title for title, name in FORMATS.items() if FORMS[name].subject is not None]
 TO_THE_END = -1
 LONGEST = 2**31 - 1
@@ -123,6 +131,16 @@ class GVMMatteVideo(io.ComfyNode):
                 refine_input(),
                 *look_inputs(),
                 *subject_inputs(),
+                io.Combo.Input(
+                    "if_it_fails",
+                    options=[STOP, GO_ON],
+                    default=STOP,
+                    optional=True,
+                    tooltip=(
+                        "For a list of clips, as from GVM Load Clips. stop (default): the first clip that fails ends the run. "
+                        "go on: it is left out, the others are matted, and the node and the log say which failed and why."
+                    ),
+                ),
             ],
             outputs=[
                 io.Video.Output(
@@ -135,7 +153,34 @@ class GVMMatteVideo(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def fingerprint_inputs(cls, **_: Any) -> int:
+        """Changes after a clip failed, so that the same queued again is tried again."""
+        return FAILURES[str(cls.hidden.unique_id)]
+
+    @classmethod
+    def execute(cls, video: Any, if_it_fails: str = STOP, **inputs: Any) -> io.NodeOutput:
+        """Matte the video into files, and return the files. A clip that fails is left out if the user wants that."""
+        if if_it_fails == STOP:
+            return cls.matted(video=video, **inputs)
+        node_id = cls.hidden.unique_id
+        try:
+            made = cls.matted(video=video, **inputs)
+        except comfy.model_management.InterruptProcessingException:  # in older releases an ordinary exception
+            raise
+        except Exception as error:
+            FAILURES[str(node_id)] += 1
+            line = f"{name_of(video)} failed: {cause(error)}"
+            log.error("GVM Matte Video: %s", line, exc_info=None if isinstance(error, GVMError) else error)
+            # without a message: ComfyUI would show one as an error of the nodes behind, as if the run had ended
+            made = io.NodeOutput(*[ExecutionBlocker(None)] * 3)
+        else:
+            line = f"{name_of(video)}: {made.args[1]}"
+        tell(node_id, "\n".join(lines_of_run(node_id, line)))
+        shown = {"images": [], "animated": (True,)} | (made.ui.as_dict() if made.ui else {})
+        return io.NodeOutput(*made.args, ui={**shown, "text": (line,)})
+
+    @classmethod
+    def matted(
         cls,
         model: HostedModel,
         video: Any,
@@ -152,7 +197,7 @@ class GVMMatteVideo(io.ComfyNode):
         light: str = TAGGED,
         **widgets: Any,
     ) -> io.NodeOutput:
-        """Matte the video into files, and return the files."""
+        """`execute`, for a clip that must not fail."""
         pipeline = MattingPipeline(model.model, picture_settings(**widgets), ComfyHost(model))
         wanted = (first_frame, None if last_frame == TO_THE_END else last_frame)
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
@@ -248,9 +293,35 @@ class Telling:
         """Count ``frames`` finished frames: of this run, with their alpha, or of an earlier run if ``resumed``."""
         self.progress.count(frames, before=resumed)
         self.bar.move(frames, alpha)
-        server = getattr(PromptServer, "instance", None)
-        if server is not None and self.node_id is not None:
-            server.send_progress_text(self.progress.text, self.node_id)
+        tell(self.node_id, self.progress.text)
+
+
+FAILURES: Counter[str] = Counter()
+"""How many clips failed and were left out, by the id of the node, since ComfyUI started."""
+LINES: dict[str, list[str]] = {}
+"""What became of each clip of the list that a node works on, or of its last list, by the id of the node."""
+
+
+def lines_of_run(node_id: str | None, line: str) -> list[str]:
+    """``line``, which says what became of a clip, after those of the clips before it in the same list."""
+    context = get_executing_context()
+    if context is None or not context.list_index:  # the first of a list
+        LINES[str(node_id)] = []
+    LINES[str(node_id)].append(line)
+    return LINES[str(node_id)]
+
+
+def tell(node_id: str | None, text: str) -> None:
+    """Show ``text`` on a node."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id)
+
+
+def name_of(video: Any) -> str:
+    """The name of a VIDEO's file, or what it is if it has none."""
+    content = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
+    return Path(content).name if isinstance(content, str) else "a video that is no file"
 
 
 @contextmanager

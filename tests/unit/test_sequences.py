@@ -2,7 +2,6 @@
 
 import logging
 import re
-import struct
 import sys
 from fractions import Fraction
 from itertools import pairwise
@@ -14,7 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import moving_clip, own_size, read_levels, write_picture, write_video
+from support import moving_clip, own_size, read_levels, write_exr, write_picture, write_video
 
 from gvm_core import MattingPipeline, TorchHost, WindowPlan
 from gvm_core.cli import main
@@ -438,32 +437,6 @@ def test_workers_of_a_cluster_read_the_chosen_sequence_in_the_folder_of_its_matt
 
 
 # ---- EXR -----------------------------------------------------------------------------------------------------------
-
-
-def write_exr(path, channels, corner=(0, 0), display=None):
-    """Channels ``[H, W]`` as an uncompressed EXR file, whose pixels begin at ``corner`` of the box ``display``."""
-    height, width = next(iter(channels.values())).shape
-    left, top = corner
-    box = (left, top, left + width - 1, top + height - 1)
-    listed = b"".join(name.encode() + b"\0" + struct.pack("<4i", 2, 0, 1, 1) for name in sorted(channels)) + b"\0"
-    attributes = [
-        *(("channels", "chlist", listed), ("compression", "compression", b"\0"), ("lineOrder", "lineOrder", b"\0")),
-        *(("dataWindow", "box2i", struct.pack("<4i", *box)), ("pixelAspectRatio", "float", struct.pack("<f", 1))),
-        ("displayWindow", "box2i", struct.pack("<4i", *(display or box))),
-        ("screenWindowCenter", "v2f", struct.pack("<2f", 0, 0)),
-        ("screenWindowWidth", "float", struct.pack("<f", 1)),
-    ]
-    header = struct.pack("<2i", 20000630, 2)
-    for name, kind, value in attributes:
-        header += name.encode() + b"\0" + kind.encode() + b"\0" + struct.pack("<i", len(value)) + value
-    header += b"\0"
-    rows = []
-    for row in range(height):
-        line = b"".join(channels[name][row].astype("<f4").tobytes() for name in sorted(channels))
-        rows.append(struct.pack("<2i", top + row, len(line)) + line)
-    starts = [len(header) + 8 * height + sum(map(len, rows[:row])) for row in range(height)]
-    path.write_bytes(header + struct.pack(f"<{height}Q", *starts) + b"".join(rows))
-    return path
 
 
 def planes(prefix, letters, height=12, width=20):
