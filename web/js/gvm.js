@@ -3,8 +3,14 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 
-const SAMPLES = ["gvm_sample_drawn.webp", "gvm_sample_photo.mp4"];
-const LOADERS = { LoadImage: "image", LoadVideo: "file" };
+const SAMPLES = [
+  "gvm_sample_background.jpg",
+  "gvm_sample_drawn.webp",
+  "gvm_sample_green.mp4",
+  "gvm_sample_matte.mp4",
+  "gvm_sample_photo.mp4",
+];
+const LOADERS = { LoadImage: "image", LoadVideo: "file", GVMLoadClip: "path" };
 const provided = new Set();
 
 async function provide(name) {
