@@ -164,16 +164,12 @@ class Refining:
         """
         with open_frames(self.stored, 0, 0, gaps=shot.gaps, strict=shot.strict) as reader:
             (picture,) = reader
-        if (picture.amax(dim=0) - picture.amin(dim=0)).mean() <= COLOURED:
-            return False
-        try:
-            with open_frames(self.stored, 0, 0, alpha=True, gaps=shot.gaps, strict=shot.strict) as reader:
-                list(reader)
-        except MediaError as error:
-            raise MediaError(
-                f"{self.stored} is no matte: it has colours, and no alpha. A matte is grey, white where the subject is"
-            ) from error
-        return True
+            coloured = bool((picture.amax(dim=0) - picture.amin(dim=0)).mean() > COLOURED)
+            if coloured and not reader.has_alpha:
+                raise MediaError(
+                    f"{self.stored} is no matte: it has colours, and no alpha. A matte is grey, white where the subject is"
+                )
+            return coloured
 
     def refuse(self, shot: Shot) -> None:
         """Raise `MediaError` if the mattes cannot be read, or have another size or number than the frames."""
