@@ -179,7 +179,9 @@ def test_a_region_says_which_subject_and_follow_finds_it_as_in_the_core(run, tin
 @pytest.mark.parametrize("node", ["GVMMatte", "GVMMatteVideo"])
 def test_where_to_look_comes_last_so_that_saved_workflows_still_load(pack, node):
     ids = [entry.id for entry in pack.nodes[node].GET_SCHEMA().inputs]
-    added = ["region", "follow"] if node == "GVMMatte" else ["region", "follow", "subject", "despill", "light"]
+    added = ["region", "follow"]
+    if node == "GVMMatteVideo":
+        added += ["subject", "despill", "light", "if_it_fails"]
     assert ids[-len(added) :] == added
     assert all(entry.optional for entry in pack.nodes[node].GET_SCHEMA().inputs if entry.id in added)
 
