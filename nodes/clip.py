@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import comfy.model_management
 import folder_paths
@@ -20,7 +20,7 @@ from ..gvm_core.errors import GVMError, InputError, MediaError
 from ..gvm_core.host.comfy import FrameBar
 from ..gvm_core.media import FrameReader, open_frames
 from ..gvm_core.media.folder import clips_in
-from ..gvm_core.media.sequence import is_pattern, listed, sequence_of
+from ..gvm_core.media.sequence import Gaps, is_pattern, listed, sequence_of
 from ..gvm_core.post.light import LIGHTS
 from ..gvm_core.runs.shot import with_handles
 from .sockets import schema
@@ -28,7 +28,7 @@ from .video import LONGEST, TAGGED, TO_THE_END, as_file
 
 log = logging.getLogger(__name__)
 
-GAPS = ["hold", "skip", "refuse"]
+GAPS = list(get_args(Gaps))
 
 
 class GVMLoadClip(io.ComfyNode):

@@ -6,7 +6,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,9 +14,9 @@ from ..errors import GVMError, InputError, MediaError, cause
 from ..media import MEDIA_SUFFIXES
 from ..media.folder import clips_in
 from ..media.formats import FORMATS
-from .shots import chosen_shot
 
 if TYPE_CHECKING:
+    from ..runs.outputs import Output
     from ..runs.shot import Shot
 
 SETTINGS, EVERY, NAME = "gvm.json", "*", "{name}"
@@ -30,6 +29,7 @@ DONE_BEFORE = "there already"
 def matte_folder(
     options: argparse.Namespace,
     add_options: Callable[[argparse.ArgumentParser], None],
+    shot_of: Callable[[argparse.Namespace], Shot],
     matte: Callable[[Shot, argparse.Namespace], int],
 ) -> None:
     """Matte every clip of the folder ``options.input``. A clip that fails does not stop the others.
@@ -39,20 +39,23 @@ def matte_folder(
     Args:
         options: Of the command line. ``{name}`` in a path stands for the name of a clip.
         add_options: Gives a parser the options of ``gvm matte``, for those in ``gvm.json``.
+        shot_of: What to matte and what to write, by these options.
         matte: Mattes one shot, and returns its number of frames.
 
     Raises:
         GVMError: At the end, if clips failed.
     """
     clips = clips_in(options.input)
-    chosen = {name: options_for(name, clip, options, add_options) for name, clip in clips.items()}
-    check_settings(options.input, clips)
+    settings = read_settings(options.input)
+    chosen = {name: options_for(name, clip, options, add_options, settings) for name, clip in clips.items()}
+    if unknown := [name for name in settings if name != EVERY and name not in clips]:
+        raise InputError(f"{options.input / SETTINGS} names {unknown[0]!r}, but the clips are {', '.join(clips)}")
     rows, failed = [("clip", "frames", "seconds", "result")], 0
     for name, mine in chosen.items():
         print(f"{name} ({len(rows)} of {len(clips)})")
         started, frames = time.monotonic(), 0
         try:
-            shot = chosen_shot(mine, region=mine.region, follow=mine.follow)
+            shot = shot_of(mine)
             if not mine.overwrite and is_there(shot):
                 result = DONE_BEFORE
             else:
@@ -69,10 +72,13 @@ def matte_folder(
 
 
 def options_for(
-    name: str, clip: Path, options: argparse.Namespace, add_options: Callable[[argparse.ArgumentParser], None]
+    name: str,
+    clip: Path,
+    options: argparse.Namespace,
+    add_options: Callable[[argparse.ArgumentParser], None],
+    settings: dict[str, dict[str, Any]],
 ) -> argparse.Namespace:
-    """The options for one clip: those of the command line, changed by those in ``gvm.json``, with the paths for it."""
-    settings = read_settings(options.input)
+    """The options for one clip: those of the command line, changed by ``settings``, with the paths for it."""
     wanted = {**settings.get(EVERY, {}), **settings.get(name, {})}
     parser = Parser(f"{options.input / SETTINGS}, {name!r}", add_help=False, allow_abbrev=False)
     add_options(parser)
@@ -150,12 +156,6 @@ def read_settings(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def check_settings(folder: Path, clips: dict[str, Path]) -> None:
-    """Raise `InputError` if ``gvm.json`` names a clip that is not there."""
-    if unknown := [name for name in read_settings(folder) if name != EVERY and name not in clips]:
-        raise InputError(f"{folder / SETTINGS} names {unknown[0]!r}, but the clips are {', '.join(clips)}")
-
-
 def is_there(shot: Shot) -> bool:
     """Whether every output of ``shot`` exists, and no stopped run has yet to join them.
 
@@ -167,16 +167,19 @@ def is_there(shot: Shot) -> bool:
 
     if interrupted(shot):
         return False
+
+    def taken(output: Output) -> bool:
+        try:
+            refuse_to_overwrite(output, shot, reader)
+        except MediaError:
+            return True
+        return False
+
     with shot.open(shot.first, shot.last) as reader:
-        there = 0
-        for output in shot.outputs:
-            with suppress(MediaError):
-                refuse_to_overwrite(output, shot, reader)
-                there -= 1
-            there += 1
-    if there and there < len(shot.outputs):
+        there = [taken(output) for output in shot.outputs]
+    if any(there) and not all(there):
         refuse_taken(shot)
-    return there == len(shot.outputs)
+    return all(there)
 
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("--workers is the number of workers with --ray; add --ray, or leave --workers out")
     matter = Matter()
     if is_folder_of_clips(options.input):
-        matte_folder(options, add_options, matter)
+        matte_folder(options, add_options, shot_of, matter)
         return
     shot = shot_of(options)
     done = matter(shot, options)

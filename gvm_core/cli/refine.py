@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -55,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    settings = RefineSettings(**{each.name: getattr(options, each.name) for each in fields(RefineSettings)})
+    settings = RefineSettings(**{name: getattr(options, name) for name in OPERATIONS})
     device = fastest_device() if options.device is None else torch.device(options.device)
     maker, shot = Refining(options.stored, settings, device, options.matte_start), chosen_shot(options)
     done = carry_out(shot, options, lambda advance: run_shot(shot, maker, advance, overwrite=options.overwrite))

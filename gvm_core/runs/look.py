@@ -14,7 +14,7 @@ from ..media import FrameReader, open_frames
 from ..media.threads import prefetch
 from ..pipeline import MattingPipeline
 from ..region import THRESHOLD, Region, RegionSettings, from_masks
-from .shot import Shot
+from .shot import Shot, ends_before
 
 
 @contextmanager
@@ -88,9 +88,8 @@ def refuse_region(shot: Shot) -> None:
         )
     if is_still(shot):
         return
-    with open_region(shot) as masks, shot.open(shot.first, shot.last) as source:
-        there = masks.counted() + shot.region_start - shot.first
-        if (source.count or 0) > there and source.counted() > there:  # a damaged header may say too many
+    with open_region(shot) as masks:
+        if ends_before(masks, shot.region_start, shot):
             raise MediaError(too_few(shot, masks.counted()))
 
 

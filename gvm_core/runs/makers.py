@@ -14,12 +14,12 @@ from torch import Tensor
 from ..errors import MediaError, NoSuchFrameError
 from ..finishing import Pair, refined
 from ..frames import Clip
-from ..media import open_frames
+from ..media import FrameReader, open_frames
 from ..media.threads import prefetch
 from ..pipeline import MattingPipeline
 from ..post.refine import RefineSettings
 from .look import looking
-from .shot import Frames, Shot, input_facts
+from .shot import Frames, Shot, ends_before, input_facts
 
 COLOURED = 0.02
 """Mean difference between the channels of a picture from which it is no grey matte. Lossy video makes grey coloured by
@@ -150,11 +150,15 @@ class Refining:
         """The stored mattes ``first`` to ``last``, ``[1, H, W]`` each."""
         alpha = self.in_alpha(shot)
         try:
-            with open_frames(self.stored, first, last, alpha=alpha, gaps=shot.gaps, strict=shot.strict) as reader:
+            with self.open(shot, first, last, alpha=alpha) as reader:
                 for picture in reader:
                     yield picture[3:] if alpha else picture.mean(dim=0, keepdim=True).clamp(0, 1)
         except NoSuchFrameError as error:  # of the mattes, not of the source
             raise MediaError(self.too_few(shot, error.count)) from error
+
+    def open(self, shot: Shot, first: int = 0, last: int | None = None, *, alpha: bool = False) -> FrameReader:
+        """A reader for the stored mattes, which treats gaps and damage as that of the source."""
+        return open_frames(self.stored, first, last, alpha=alpha, gaps=shot.gaps, strict=shot.strict)
 
     def in_alpha(self, shot: Shot) -> bool:
         """Whether the mattes are the file's alpha: its first picture has colours.
@@ -162,7 +166,7 @@ class Refining:
         Raises:
             MediaError: If there is no picture, or it has colours but no alpha.
         """
-        with open_frames(self.stored, 0, 0, gaps=shot.gaps, strict=shot.strict) as reader:
+        with self.open(shot, 0, 0) as reader:
             (picture,) = reader
             coloured = bool((picture.amax(dim=0) - picture.amin(dim=0)).mean() > COLOURED)
             if coloured and not reader.has_alpha:
@@ -191,14 +195,13 @@ class Refining:
                 )
         if shot.last == shot.first:
             return
-        with open_frames(self.stored, gaps=shot.gaps) as mattes, shot.open(shot.first, shot.last) as source:
-            there = mattes.counted() + self.start - shot.first
-            if (source.count or 0) > there and source.counted() > there:  # a damaged header may say too many
+        with self.open(shot) as mattes:
+            if ends_before(mattes, self.start, shot):
                 raise MediaError(self.too_few(shot, mattes.counted()))
 
     def too_few(self, shot: Shot, count: int | None) -> str:
         """A sentence for ``count`` mattes."""
         return (
-            f"{self.stored} has {'' if count is None else f'{count} '}mattes, fewer than {shot.source} has frames from {self.start} on: choose fewer "
-            "frames, or give a matte for each"
+            f"{self.stored} has {'' if count is None else f'{count} '}mattes, fewer than {shot.source} has frames from "
+            f"{self.start} on: choose fewer frames, or give a matte for each"
         )

@@ -182,6 +182,13 @@ def outputs_of(
     return made
 
 
+def ends_before(reader: FrameReader, start: int, shot: Shot) -> bool:
+    """Whether masks or mattes end before the frames of ``shot``. The first one is for frame ``start`` of the source."""
+    there = reader.counted() + start - shot.first
+    with shot.open(shot.first, shot.last) as source:
+        return (source.count or 0) > there and source.counted() > there  # a damaged header may say too many
+
+
 def with_handles(wanted: Frames, handles: int, there: Frames = (0, None)) -> Frames:
     """Add ``handles`` frames before and after ``wanted``, counted from and limited to the frames ``there``.
 
