@@ -19,7 +19,7 @@ SURE = 1 / 1024
 values nearly everywhere."""
 TINY = 1e-12
 """Keeps a division by 0 from giving what is no number, where its result is not used."""
-WIDE = 4
+WIDE = 3
 """Of the limits, the level whose largest alphas widen the limits of colours: its squares of 3x3 are 192 pixels wide."""
 WIDEST = 4.0
 """Limits are widened by at most this many times the plate's range: a difference of alpha of 0.25 says enough."""
@@ -42,25 +42,26 @@ def estimate(plate: Tensor, alpha: Tensor, weight: float, into: Tensor) -> tuple
         colours in the whole frame; see `pyramid`.
     """
     known = plate
-    means, limits = pyramid(plate, alpha)
+    means, limits, inside = pyramid(plate, alpha)
     if not means[-1].isfinite().all():  # there are infinities, or values that are no numbers
         finite = plate.nan_to_num(0.0, 0.0, 0.0)
         known, alpha = plate.nan_to_num(0.0, float(finite.amax()), float(finite.amin())), alpha.nan_to_num(0.0)
-        means, limits = pyramid(known, alpha)
-    colours = canvas = coarsest(means[-1])
-    for level in range(len(means) - 1, -1, -1):
-        last = means[level]
-        colours, canvas = canvas, doubled(canvas, last) if level else room(6, *last.shape[1:], device=plate.device)
-        cells = Cells.of(spread(mixed(last, level), torch.logical_or))
-        refine(canvas, cells, means, limits, level, colours, weight)
+        means, limits, inside = pyramid(known, alpha)
+    colours = coarsest(means[-1])
+    for level in range(len(means) - 1, 0, -1):
+        own, far = means[level], min(level, len(limits) - 1)
+        coarse, colours = colours, doubled(colours, own)
+        refine(colours, coarse, mixed(own, level), own, limits[far], far + 2 - level, weight)
     extend(colours[:3], known, alpha, into)
-    places = finish(canvas, mixed(means[0], 0), known, alpha, limits[1], weight, into)
+    squares = room(6, *inside.shape, device=plate.device)
+    refine(squares, colours, inside, means[0], limits[0], 2, weight)
+    places = finish(squares, inside, known, alpha, limits[0], weight, into)
     if known is not plate:
         into.copy_(torch.where(alpha >= 1, plate, into))
     return places, means[0], limits[-1]
 
 
-def pyramid(plate: Tensor, alpha: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+def pyramid(plate: Tensor, alpha: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """Means over ever larger squares of pixels, and the range of colours around each.
 
     Args:
@@ -69,29 +70,52 @@ def pyramid(plate: Tensor, alpha: Tensor) -> tuple[list[Tensor], list[Tensor]]:
 
     Returns:
         For each level, from squares of 2x2 pixels to at most 2x2 squares: means of alpha, colour, alpha squared, and
-        colour times alpha, ``[8, h, w]``. And for each level but the first, limits of the subject's colours: the
-        smallest ones and the negated largest ones, ``[6, h, w]``. See `widened`.
+        colour times alpha, ``[8, h, w]``. And for each level but the first two, limits of the subject's colours: the
+        smallest ones and the negated largest ones, ``[6, h, w]``. See `widened`. And which squares of the first level
+        are mixed, ``[h, w]``.
     """
     height, width = alpha.shape[-2:]
     first = room(8, height // 2, width // 2, device=plate.device)
-    rows = max(PIXELS_AT_ONCE // width // 4 * 4, 4)
-    second, ranges = [], []
+    rows, ranges = max(PIXELS_AT_ONCE // width // 4 * 4, 4), []
     for top in range(0, height, rows):
-        colour, share = plate[:, top : top + rows], alpha[:, top : top + rows].clamp(0, 1)
         part = first[:, top // 2 : (top + rows) // 2]
-        for values, sums in zip((share, colour, share * share, share * colour), part.split((1, 3, 1, 3)), strict=True):
+        shown = alpha[:, top : top + rows].clamp(0, 1), plate[:, top : top + rows]
+        for values, sums in zip(shown, part[:4].split((1, 3)), strict=True):
             pairs = values[:, ::2] + values[:, 1::2]
             torch.add(pairs[..., ::2], pairs[..., 1::2], out=sums)
-        second.append(halved(part.mul_(0.25), torch.add))
+        torch.mul(part[:1], part[:4].mul_(0.25), out=part[4:])
         ranges.append(torch.cat([halved(part[:4], torch.minimum), -halved(part[:4], torch.maximum)]))
-    means, limits = [first, torch.cat(second, dim=1).mul_(0.25)], [torch.cat(ranges, dim=1)]  # no limits of the first
+    inside = mixed(first, 0)
+    weigh(first, inside, plate, alpha)
+    means, limits = [first, halved(first, torch.add).mul_(0.25)], [halved(torch.cat(ranges, dim=1), torch.minimum)]
     while max(means[-1].shape[-2:]) > 2:
         means.append(halved(means[-1], torch.add).mul_(0.25))
         limits.append(halved(limits[-1], torch.minimum))
-    limits = [spread(each, torch.minimum) for each in limits]
+    limits = [spread(each, torch.minimum) for each in limits[: max(len(means) - 2, 1)]]
     steps = [max(min(WIDE, len(limits) - 1) - level, 0) for level in range(len(limits))]
-    wide = [widened(limits[level], limits[level + step], step) for level, step in enumerate(steps)]
-    return means, [first[:6, :0], *wide]
+    return means, [widened(limits[level], limits[level + step], step) for level, step in enumerate(steps)], inside
+
+
+def weigh(means: Tensor, inside: Tensor, plate: Tensor, alpha: Tensor) -> None:
+    """Correct means of alpha squared, and of colour times alpha, in squares of 2x2 pixels whose alphas differ.
+
+    Args:
+        means: ``[8, h, w]``, of alpha, colour, alpha squared, and colour times alpha. The last four are as if alpha
+            were the same in all pixels of a square.
+        inside: Which squares, ``[h, w]``.
+        plate: ``[3, H, W]``.
+        alpha: ``[1, H, W]``.
+    """
+    width, flat, shares = plate.shape[-1], plate.flatten(1), alpha.flatten()
+    cells = Cells.of(inside)
+    for some in cells.parts():
+        corner = 2 * some.y * width + 2 * some.x
+        total = means.new_zeros(4, len(corner))
+        for place in (corner, corner + 1, corner + width, corner + width + 1):
+            share = taken(shares, place).clamp_(0, 1)
+            total[:1] += share * share
+            total[1:] += share * taken(flat, place)
+        put(means[4:].flatten(1), some.places(), total.mul_(0.25))
 
 
 def widened(limits: Tensor, around: Tensor, step: int) -> Tensor:
@@ -114,6 +138,16 @@ def room(*shape: int, device: torch.device) -> Tensor:
     if device.type == "cpu":
         return torch.from_numpy(numpy.empty(shape, numpy.float32))
     return torch.empty(shape, device=device)
+
+
+def taken(values: Tensor, places: Tensor) -> Tensor:
+    """``values[..., places]`` for ``[..., M]``; ``gather`` takes the time of half an ``index_select``."""
+    return values.gather(-1, places.expand(*values.shape[:-1], -1))
+
+
+def put(values: Tensor, places: Tensor, new: Tensor) -> None:
+    """``values[..., places] = new``, likewise."""
+    values.scatter_(-1, places.expand(*values.shape[:-1], -1), new)
 
 
 def halved(values: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -172,86 +206,80 @@ class Cells:
     """Some squares of a level.
 
     Attributes:
-        on: Which ones, or more of them, ``[h, w]``.
+        shape: Height and width of the level.
         y: Row of each, ``[N]``.
         x: Column of each, ``[N]``.
     """
 
-    on: Tensor
+    shape: tuple[int, int]
     y: Tensor
     x: Tensor
 
     @classmethod
     def of(cls, on: Tensor) -> Cells:
-        """Those where ``on`` is true."""
-        return cls(on, *on.nonzero().int().unbind(1))
+        """Those where ``on`` ``[h, w]`` is true."""
+        return cls((on.shape[0], on.shape[1]), *on.nonzero().unbind(1))
 
     def parts(self) -> Iterator[Cells]:
         """Some of them after the other, as many as are computed at once."""
         size = PIXELS_AT_ONCE // 2
         for y, x in zip(self.y.split(size), self.x.split(size), strict=True):
-            yield Cells(self.on, y, x)
+            yield Cells(self.shape, y, x)
 
     def places(self, down: int = 0, right: int = 0) -> Tensor:
-        """Place in the flat level of each, or of the one ``down`` and ``right`` of it; its own if that is not on."""
-        height, width = self.on.shape
-        own = self.y * width + self.x
-        if not down and not right:
-            return own
+        """Place in the flat level of each, or of the one ``down`` and ``right`` of it, if there is one."""
+        height, width = self.shape
         y = (self.y + down).clamp_(0, height - 1) if down else self.y
         x = (self.x + right).clamp_(0, width - 1) if right else self.x
-        beside = y * width + x
-        return (beside - own).mul_(self.on.flatten().index_select(0, beside)).add_(own)
+        return y * width + x
+
+    def within(self, wide: Tensor, shift: int) -> Tensor:
+        """Values for each from those of larger squares ``[C, h, w]``, ``shift`` levels up."""
+        return taken(wide.flatten(1), (self.y >> shift) * wide.shape[-1] + (self.x >> shift))
 
 
 def refine(
-    canvas: Tensor, cells: Cells, means: list[Tensor], limits: list[Tensor], level: int, coarse: Tensor, weight: float
+    canvas: Tensor, coarse: Tensor, inside: Tensor, means: Tensor, limits: Tensor, shift: int, weight: float
 ) -> None:
-    """Find the colours of some squares of a level: near those of the coarser level, then near those of their neighbours.
+    """Find the colours of a level near those of the coarser one; where squares are mixed, again near their neighbours'.
 
     Args:
-        canvas: Where to write: colours of subject and background at this level, ``[6, h, w]``.
-        cells: Which squares.
-        means: As `pyramid` gives them.
-        limits: Likewise.
-        level: Which of them.
+        canvas: Where to write: colours of subject and background ``[6, h, w]``, in and around mixed squares.
         coarse: Colours at the next level.
+        inside: Which squares are mixed, ``[h, w]``.
+        means: Of this level; see `pyramid`.
+        limits: Of a coarser one; likewise.
+        shift: How many levels coarser.
         weight: As in `estimate`.
     """
-    far = min(level + 2, len(means) - 1)
-    known, ranges, flat = means[level].flatten(1), limits[far].flatten(1), canvas.flatten(1)
+    flat, known = canvas.flatten(1), means.flatten(1)
 
-    def solve(some: Cells, prior: Tensor) -> Tensor:
-        wider = (some.y >> (far - level)) * limits[far].shape[-1] + (some.x >> (far - level))
-        return solved(known.index_select(1, some.places()), prior, ranges.index_select(1, wider), weight)
+    def solve(some: Cells, near: Tensor) -> Tensor:
+        return solved(taken(known, some.places()), near, some.within(limits, shift), weight)
 
+    for some in Cells.of(spread(inside, torch.logical_or)).parts():
+        put(flat, some.places(), solve(some, between(coarse, some)))
+    cells, again = Cells.of(inside), [flat[:, :0]]
     for some in cells.parts():
-        flat.index_copy_(1, some.places().long(), solve(some, between(coarse, some.y, some.x)))
-    again = [flat[:, :0]]
-    for some in cells.parts():
-        total = 2 * flat.index_select(1, some.places())
+        total = 2 * taken(flat, some.places())
         for down, right in ((-1, 0), (0, -1), (0, 1), (1, 0)):
-            total += flat.index_select(1, some.places(down, right))
+            total += taken(flat, some.places(down, right))
         again.append(solve(some, total.mul_(1 / 6)))
-    flat.index_copy_(1, cells.places().long(), torch.cat(again, dim=1))
+    put(flat, cells.places(), torch.cat(again, dim=1))
 
 
-def between(coarse: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Values ``[C, N]`` at rows ``y`` and columns ``x`` of a level, from the next ``[C, h, w]``, bilinear."""
+def between(coarse: Tensor, cells: Cells) -> Tensor:
+    """Values ``[C, N]`` for squares of a level, from the next one ``[C, h, w]``, bilinear."""
     height, width = coarse.shape[-2:]
+    y, x = cells.y, cells.x
     flat, row, column = coarse.flatten(1), y >> 1, x >> 1
     other_row = (row - 1 + 2 * (y & 1)).clamp_(0, height - 1)
     other_column = (column - 1 + 2 * (x & 1)).clamp_(0, width - 1)
     own, below, beside, across = (
-        flat.index_select(1, rows * width + columns)
+        taken(flat, rows * width + columns)
         for rows, columns in ((row, column), (other_row, column), (row, other_column), (other_row, other_column))
     )
-    return bilinear(own, below, beside, across)
-
-
-def bilinear(own: Tensor, below: Tensor, beside: Tensor, across: Tensor) -> Tensor:
-    """Value a quarter of a square away from its centre, both ways, from it and the three squares on that side."""
-    return (below + beside).mul_(0.1875).add_(own, alpha=0.5625).add_(across, alpha=0.0625)
+    return own.lerp_(below, 0.25).lerp_(beside.lerp_(across, 0.25), 0.25)
 
 
 def solved(means: Tensor, prior: Tensor, limits: Tensor, weight: float) -> Tensor:
@@ -274,11 +302,13 @@ def solved(means: Tensor, prior: Tensor, limits: Tensor, weight: float) -> Tenso
     cross = share - square
     rest = 1 - share - cross
     inverse = 1 / ((square + weight) * (rest + weight) - cross * cross)
-    one = shared - square * subject - cross * background
-    other = colour - shared - cross * subject - rest * background
+    one = torch.addcmul(shared, square, subject, value=-1).addcmul_(cross, background, value=-1)
+    other = (colour - shared).addcmul_(cross, subject, value=-1).addcmul_(rest, background, value=-1)
     cross *= inverse
-    change = [(rest + weight) * inverse * one - cross * other, (square + weight) * inverse * other - cross * one]
-    return limited(prior.view(2, 3, -1), torch.stack(change), limits[:3], -limits[3:]).view(6, -1)
+    change = prior.new_empty(2, 3, prior.shape[1])
+    torch.mul((rest + weight).mul_(inverse), one, out=change[0]).addcmul_(cross, other, value=-1)
+    torch.mul((square + weight).mul_(inverse), other, out=change[1]).addcmul_(cross, one, value=-1)
+    return limited(prior.view(2, 3, -1), change, limits[:3], -limits[3:]).view(6, -1)
 
 
 def limited(colour: Tensor, change: Tensor, least: Tensor, most: Tensor) -> Tensor:
@@ -304,14 +334,8 @@ def extend(colours: Tensor, plate: Tensor, alpha: Tensor, into: Tensor) -> None:
     for top in range(0, colours.shape[1], rows):
         part = slice(top, top + rows)
         wide = F.interpolate(colours[None, :, part], scale_factor=(1, 4))[0, :, :, None]  # [3, h, 1, W]
-        choose(alpha[:, part] > 0.5, plate[:, part], wide, into[:, part])
-
-
-def choose(mask: Tensor, one: Tensor, other: Tensor, into: Tensor) -> None:
-    """``torch.where`` for float32, bit by bit: ten times as fast on processors if the mask is irregular."""
-    bits = torch.bitwise_xor(one.view(torch.int32), other.view(torch.int32), out=into.view(torch.int32))
-    bits &= mask.int().neg_()
-    bits ^= other.view(torch.int32)
+        sure = alpha[:, part].round().clamp_(0, 1)
+        torch.lerp(wide, plate[:, part], sure, out=into[:, part])  # exact for 0 and 1, and quicker than `where`
 
 
 def finish(
@@ -326,7 +350,7 @@ def finish(
         inside: Which squares, ``[h, w]``.
         plate: As in `estimate`.
         alpha: Likewise.
-        limits: Of the second level; see `pyramid`.
+        limits: Of the third level; see `pyramid`.
         weight: As in `estimate`.
         into: Likewise.
 
@@ -335,20 +359,20 @@ def finish(
     """
     width = plate.shape[-1]
     level, flat, shares = canvas.flatten(1), plate.flatten(1), alpha.flatten()
-    cells = Cells(spread(inside, torch.logical_or), *inside.nonzero().int().unbind(1))
-    places = [cells.y.new_empty(0)]
+    cells = Cells.of(inside)
+    places = [cells.y[:0]]
     for some in cells.parts():
-        near = {(v, h): level.index_select(1, some.places(v, h)) for v in (-1, 0, 1) for h in (-1, 0, 1)}
-        wider = (some.y >> 1) * (width // 4) + (some.x >> 1)
-        least, most = limits.flatten(1).index_select(1, wider).split(3)
+        near = {v: [taken(level, some.places(v, h)) for h in (-1, 0, 1)] for v in (-1, 0, 1)}
+        least, most = some.within(limits, 2).split(3)
         most = -most
-        for v, h in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
-            places.append((2 * some.y + (v > 0)) * width + 2 * some.x + (h > 0))
-            own, share = flat.index_select(1, places[-1]), shares.index_select(0, places[-1]).clamp_(0, 1)
-            subject, background = bilinear(near[0, 0], near[v, 0], near[0, h], near[v, h]).split(3)
-            gap = own - share * subject - (1 - share) * background
-            change = gap * (share / (share.square() + (1 - share).square() + weight))
-            colour = limited(subject, change, torch.minimum(least, own), torch.maximum(most, own))
-            choose(share >= 1, own, colour, gap)
-            into.flatten(1).index_copy_(1, places[-1].long(), gap)
+        for v in (-1, 1):
+            left, middle, right = (torch.lerp(one, other, 0.25) for one, other in zip(near[0], near[v], strict=True))
+            for h, beside in ((0, left), (1, right)):
+                places.append((2 * some.y + (v > 0)) * width + 2 * some.x + h)
+                own, share = taken(flat, places[-1]), taken(shares, places[-1]).clamp_(0, 1)
+                subject, background = torch.lerp(middle, beside, 0.25).split(3)
+                gap = own - torch.lerp(background, subject, share)
+                change = gap.mul_(share / (share.square() + (1 - share).square() + weight))
+                colour = limited(subject, change, torch.minimum(least, own), torch.maximum(most, own))
+                put(into.flatten(1), places[-1], colour.lerp_(own, (share >= 1).float()))
     return torch.cat(places)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .guided import local_mean
-from .multilevel import halved
+from .multilevel import halved, put, taken
 
 MIDDLE = 0.789
 """Median of a sum of three squared normal numbers, over its mean."""
@@ -93,23 +93,23 @@ def steady(found: list[Found], colour: Tensor, margin: int) -> None:
     means = []
     for index, own in enumerate(found):
         place, square = soft_places(own)
-        share, total = own.alpha.flatten()[place], colour[index].flatten(1).index_select(1, place)
+        share, total = taken(own.alpha.flatten(), place), taken(colour[index].flatten(1), place)
         weights = torch.ones_like(share)
         for other in range(max(index - margin, 0), min(index + margin + 1, len(found))):
             if other != index:
-                weight = alike[min(index, other), max(index, other)][square]
-                weight *= torch.exp(-((found[other].alpha.flatten()[place] - share) / SAME_ALPHA).square())
-                total += weight * colour[other].flatten(1).index_select(1, place)
+                weight = taken(alike[min(index, other), max(index, other)], square)
+                weight *= torch.exp(-((taken(found[other].alpha.flatten(), place) - share) / SAME_ALPHA).square())
+                total += weight * taken(colour[other].flatten(1), place)
                 weights += weight
         means.append((place, total.div_(weights)))
     for (place, mean), into in zip(means, colour, strict=True):
-        into.flatten(1).index_copy_(1, place, mean)
+        put(into.flatten(1), place, mean)
 
 
 def soft_places(found: Found) -> tuple[Tensor, Tensor]:
     """Places of a frame's soft pixels in the flat frame, and of the 4x4 pixels around each in the flat `likeness`."""
     width = found.alpha.shape[1]
-    share = found.alpha.flatten().index_select(0, found.places)
-    place = found.places.long()[(share > 0) & (share < 1)]
+    share = taken(found.alpha.flatten(), found.places)
+    place = found.places[(share > 0) & (share < 1)]
     y = torch.div(place, width, rounding_mode="floor")
     return place, (y >> 2) * (width // 4) + ((place - y * width) >> 2)
