@@ -134,6 +134,11 @@ def test_every_command_of_a_page_is_understood(path):
             assert set(span.removeprefix("gvm ").split(" | ")) <= set(COMMANDS), span
 
 
+def test_the_page_of_the_command_line_has_a_line_for_every_command():
+    text = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `gvm (\w+)` \|", text, re.MULTILINE)) == set(COMMANDS)
+
+
 def test_every_option_that_a_page_names_exists():
     known = {*options_of(parser()), *OTHERS}
     for path in (path for path in PAGES if path.parent.name != "benchmarks"):  # its scripts have their own
