@@ -72,6 +72,7 @@ class GVMRefineMatte(io.ComfyNode):
                 "slider is moved, nothing changes. The network does not run again, so trying settings takes seconds."
             ),
             search_aliases=["matte levels", "choke matte", "erode dilate mask", "feather mask", "despeckle", "chatter"],
+            is_output_node=True,  # or its player stays empty where ComfyUI has the result already
             inputs=[
                 io.Mask.Input("mask", tooltip="The matte, from GVM Matte or a file. 1 = subject."),
                 slider("guided", 0, 64, 1, "Aligns edges with those in the frames, up to this far away. Needs images."),

@@ -101,8 +101,7 @@ class GVMMatteVideo(io.ComfyNode):
                     label_on="over a checkerboard",
                     label_off="none",
                     tooltip=(
-                        "Also write the subject over a checkerboard as .mp4, and show it on this node. Default on. Off "
-                        "saves a little time."
+                        "Also write the subject over a checkerboard as .mp4. Default on. Off saves a little time."
                     ),
                 ),
                 io.Int.Input(

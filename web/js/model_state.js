@@ -3,6 +3,7 @@ import { api } from "../../../scripts/api.js";
 
 const COLOURS = { found: "#4a4", downloading: "#48c", incomplete: "#c82", missing: "#c82", gone: "#c44" };
 const MEGABYTE = 1e6;
+const HEIGHT = 76; // pixels: a longer text scrolls
 
 /** Give a model loader its line of state. */
 export function addModelState(node) {
@@ -13,7 +14,7 @@ export function addModelState(node) {
   root.className = "gvm-model-state";
   Object.assign(root.style, { font: "12px sans-serif", color: "var(--input-text, #ddd)", padding: "2px 4px", overflow: "auto" });
   const widget = node.addDOMWidget("state", "gvm_model_state", root, {
-    serialize: false, hideOnZoom: false, getMinHeight: () => Math.max(root.scrollHeight, 22), getValue: () => "", setValue: () => {},
+    serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT, getValue: () => "", setValue: () => {},
   }); // prettier-ignore
   widget.serialize = false;
   const show = (facts) => {
@@ -74,7 +75,7 @@ function fill(root, facts, post) {
     const notice = document.createElement("div");
     notice.textContent = facts.notice;
     notice.style.margin = "4px 0";
-    root.append(notice, button(`Download ${(facts.size / 1e9).toFixed(1)} GB from ${facts.repo}`, () => post("/gvm/download/start")));
+    root.append(document.createElement("br"), button(`Download ${(facts.size / 1e9).toFixed(1)} GB from ${facts.repo}`, () => post("/gvm/download/start")), notice);
   }
 }
 
