@@ -11,6 +11,7 @@ from .load import GVMLoadModel, register_model_folder
 from .matte import GVMMatte
 from .measure import GVMCompareMattes, GVMSyntheticClip
 from .preview import GVMPreviewMatte
+from .routes import register_routes
 from .save import GVMSaveMatte
 from .stages import GVMDecode, GVMDenoise, GVMEncode
 from .video import GVMMatteVideo
@@ -44,6 +45,7 @@ class GVMExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> GVMExtension:
-    """Register the model folder and return the nodes. ComfyUI calls this."""
+    """Register the model folder and the routes, and return the nodes. ComfyUI calls this."""
     register_model_folder()
+    register_routes()
     return GVMExtension()

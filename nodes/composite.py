@@ -17,8 +17,7 @@ from ..gvm_core.errors import InputError
 from ..gvm_core.media import open_frames
 from ..gvm_core.post.composite import checker, index_in, over, parse_color, placed, unpremultiply
 from ..gvm_core.post.composite import light_wrap as wrap
-from .finish import matched
-from .sockets import schema, to_frames
+from .sockets import matched, schema, to_frames
 from .video import as_file
 
 STRAIGHT, PREMULTIPLIED = "straight", "premultiplied"

@@ -21,7 +21,8 @@ from ..gvm_core.post.foreground import FARTHEST, LIMITS, SCREENS, ForegroundSett
 from ..gvm_core.post.light import Light
 from ..gvm_core.post.refine import RefineSettings
 from ..gvm_core.runs.outputs import decoded, encoded
-from .sockets import schema, to_alpha, to_frames, to_mask
+from .review import REFINABLE, review
+from .sockets import matched, schema, to_alpha, to_mask
 
 log = logging.getLogger(__name__)
 
@@ -30,26 +31,17 @@ LIGHT_OF = {SRGB: Light(), "linear": Light("linear")}
 DEFAULTS, IDENTITY = ForegroundSettings(), RefineSettings()
 
 
-def collected(clips: Iterator[Clip], frames: int, node_id: str | None) -> Tensor:
-    """The data of all clips ``[T, C, H, W]``. The node's bar moves, and the user can cancel between clips."""
+def collected(clips: Iterator[Clip], frames: int, node_id: str | None, *, shown: bool = True) -> Tensor:
+    """The data of all clips ``[T, C, H, W]``. The node's bar moves, and the user can cancel between clips.
+
+    Mattes are shown on the node while it runs, if ``shown``.
+    """
     bar, made = FrameBar(frames, node_id), []
     for clip in clips:
         comfy.model_management.throw_exception_if_processing_interrupted()
         made.append(clip.data)
-        bar.move(len(clip), clip if clip.data.shape[1] == 1 else None)
+        bar.move(len(clip), clip if shown and clip.data.shape[1] == 1 else None)
     return torch.cat(made)
-
-
-def matched(mask: Tensor, images: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Frames ``[T, 3, H, W]`` and their mattes ``[T, 1, H, W]``; without images, black frames that take no memory."""
-    alpha = to_alpha(mask)
-    if images is None:
-        return alpha.new_zeros(1, 1, 1, 1).expand(len(alpha), 3, *alpha.shape[-2:]), alpha
-    frames = to_frames(images)
-    alpha, note = fitted(alpha, (frames.shape[2], frames.shape[3]), len(frames), "the mask")
-    if note:
-        log.info(note)
-    return frames, alpha.expand(len(frames), -1, -1, -1)
 
 
 def images_light_input() -> Any:
@@ -80,6 +72,7 @@ class GVMRefineMatte(io.ComfyNode):
                 "slider is moved, nothing changes. The network does not run again, so trying settings takes seconds."
             ),
             search_aliases=["matte levels", "choke matte", "erode dilate mask", "feather mask", "despeckle", "chatter"],
+            is_output_node=True,  # or its player stays empty where ComfyUI has the result already
             inputs=[
                 io.Mask.Input("mask", tooltip="The matte, from GVM Matte or a file. 1 = subject."),
                 slider("guided", 0, 64, 1, "Aligns edges with those in the frames, up to this far away. Needs images."),
@@ -113,12 +106,14 @@ class GVMRefineMatte(io.ComfyNode):
         settings = RefineSettings(**sliders)
         if images is None and settings.needs_frames:
             raise InputError("chatter and guided need the frames: connect them to images, or set both to 0")
+        node_id = cls.hidden.unique_id
+        REFINABLE.keep(node_id, mask, images)
         frames, alpha = matched(mask, images)
-        if settings.identity:
-            return io.NodeOutput(to_mask(alpha))
-        device = comfy.model_management.get_torch_device()
-        clips = refined(zip(frames, alpha, strict=True), settings, device)
-        return io.NodeOutput(to_mask(collected(clips, len(alpha), cls.hidden.unique_id)))
+        if not settings.identity:
+            device = comfy.model_management.get_torch_device()
+            clips = refined(zip(frames, alpha, strict=True), settings, device)
+            alpha = collected(clips, len(alpha), node_id, shown=False)
+        return io.NodeOutput(to_mask(alpha), ui=review(zip(frames, alpha, strict=True)))
 
 
 def slider(name: str, low: float, high: float, step: float, effect: str) -> Any:

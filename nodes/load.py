@@ -149,9 +149,14 @@ def find_model(name: str) -> str | Path | None:
     return DEMO if name == DEMO else installed().get(name)
 
 
+def released_target() -> Path:
+    """Where the released weights are downloaded to: the first registered folder."""
+    return Path(folder_paths.get_folder_paths(FOLDER)[0]) / RELEASED
+
+
 def obtain(name: str, allowed: bool, node_id: str | None) -> Path:
     """Download the released weights into the first registered folder, or raise an error that says how to get them."""
-    target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / RELEASED
+    target = released_target()
     if name != RELEASED:
         raise ModelError(f"there is no model {name!r} any more; choose another, or put its folder into {target.parent}")
     if not allowed:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from pathlib import Path
-from typing import Any, get_args
-from uuid import uuid4
+from typing import get_args
 
 import comfy.model_management
-import folder_paths
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
-from ..gvm_core.media.formats import FORMATS
-from ..gvm_core.media.video_writer import VideoWriter
 from ..gvm_core.post.composite import parse_color
 from ..gvm_core.post.views import View
 from ..gvm_core.post.views import view as view_of
-from .finish import matched
-from .sockets import schema
+from .review import review
+from .sockets import matched, schema
 
 PLATE = "plate, darkened"
 DARKENED = 0.25
@@ -35,8 +29,8 @@ class GVMPreviewMatte(io.ComfyNode):
             node_id="GVMPreviewMatte",
             display_name="GVM Preview Matte",
             description=(
-                "Shows a matte: the subject over a background, the matte in grey or in false colours, its soft edges, or "
-                "what changed since the frame before. One frame is shown as a picture, more as a video."
+                "Shows a matte on the node, in a player with two views and a wipe between them: the subject over a "
+                "background, the matte in grey or in false colours, its soft edges, or what changed since the frame before."
             ),
             search_aliases=["matte status", "alpha view", "checkerboard", "false colour"],
             is_output_node=True,
@@ -90,17 +84,4 @@ class GVMPreviewMatte(io.ComfyNode):
             shown.append(view_of(view, frame, matte, before, behind).movedim(1, -1))
             before = matte
         made = torch.cat(shown)
-        return io.NodeOutput(made, ui=on_node(made, fps))
-
-
-def on_node(images: Tensor, fps: float) -> Any:
-    """What ComfyUI shows on the node: a picture, or a video in its temporary folder."""
-    if len(images) == 1:
-        return ui.PreviewImage(images)
-    name = f"gvm_preview_{uuid4().hex}.mp4"
-    path = Path(folder_paths.get_temp_directory()) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with VideoWriter(path, FORMATS["h264"], Fraction(fps).limit_denominator(1001)) as writer:
-        for image in images:
-            writer.write(image.movedim(-1, 0).clamp(0, 1))
-    return ui.PreviewVideo([ui.SavedResult(name, "", io.FolderType.temp)])
+        return io.NodeOutput(made, ui=review(zip(frames, alpha, strict=True), fps))

@@ -25,8 +25,8 @@ from ..gvm_core.post.light import Light
 from ..gvm_core.runs.outputs import FIRST, PLAIN, Delivery, Given, Output
 from ..gvm_core.runs.save import save_clip
 from ..gvm_core.runs.shot import outputs_of
-from .finish import LIGHT_OF, SRGB, images_light_input, matched
-from .sockets import schema, to_alpha
+from .finish import LIGHT_OF, SRGB, images_light_input
+from .sockets import matched, schema, to_alpha
 from .video import as_file
 
 TITLES = {form.title: name for name, form in FORMATS.items()}

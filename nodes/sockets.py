@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,11 @@ from torch import Tensor
 
 from ..gvm_core.errors import InputError
 from ..gvm_core.frames import Clip
+from ..gvm_core.post.combine import fitted
 from ..gvm_core.post.resize import Fit
 from ..gvm_core.windows import WindowPlan
+
+log = logging.getLogger(__name__)
 
 GVMModel = io.Custom("GVM_MODEL")
 GVMLatents = io.Custom("GVM_LATENTS")
@@ -68,3 +72,15 @@ def to_alpha(mask: Tensor) -> Tensor:
 def to_masks(region: Tensor | None) -> Tensor | None:
     """An optional MASK ``[B, H, W]`` or ``[H, W]`` to ``[B, H, W]``."""
     return None if region is None else to_alpha(region)[:, 0]
+
+
+def matched(mask: Tensor, images: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Frames ``[T, 3, H, W]`` and their mattes ``[T, 1, H, W]``; without images, black frames that take no memory."""
+    alpha = to_alpha(mask)
+    if images is None:
+        return alpha.new_zeros(1, 1, 1, 1).expand(len(alpha), 3, *alpha.shape[-2:]), alpha
+    frames = to_frames(images)
+    alpha, note = fitted(alpha, (frames.shape[2], frames.shape[3]), len(frames), "the mask")
+    if note:
+        log.info(note)
+    return frames, alpha.expand(len(frames), -1, -1, -1)

@@ -25,6 +25,7 @@ from ..gvm_core.frames import Clip
 from ..gvm_core.host.comfy import ComfyHost, FrameBar, HostedModel
 from ..gvm_core.media import open_frames
 from ..gvm_core.media.formats import FORMATS as FORMS
+from ..gvm_core.media.formats import REVIEW, available
 from ..gvm_core.media.spool import spool
 from ..gvm_core.media.video import frames_between
 from ..gvm_core.pipeline import MattingPipeline
@@ -37,6 +38,7 @@ from ..gvm_core.runs.outputs import Delivery
 from ..gvm_core.runs.resume import adopt
 from ..gvm_core.runs.shot import Shot, with_handles
 from .matte import look_inputs, noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
+from .review import PREFIX, entry
 from .sockets import GVMModel, schema, to_masks
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ PRORES = next(iter(FORMATS))
 NONE, TAGGED = "none", "as the file says"
 STOP, GO_ON = "stop", "go on"
 WITH_ALPHA = [title for title, name in FORMATS.items() if FORMS[name].subject is not None]
+RESULTS = "videos"
+"""Files under this name are in ComfyUI's list of results. Those under "images" would also be shown on the node."""
 TO_THE_END = -1
 LONGEST = 2**31 - 1
 
@@ -97,8 +101,7 @@ class GVMMatteVideo(io.ComfyNode):
                     label_on="over a checkerboard",
                     label_off="none",
                     tooltip=(
-                        "Also write the subject over a checkerboard as .mp4, and show it on this node. Default on. Off "
-                        "saves a little time."
+                        "Also write the subject over a checkerboard as .mp4. Default on. Off saves a little time."
                     ),
                 ),
                 io.Int.Input(
@@ -176,8 +179,7 @@ class GVMMatteVideo(io.ComfyNode):
         else:
             line = f"{name_of(video)}: {made.args[1]}"
         tell(node_id, "\n".join(lines_of_run(node_id, line)))
-        shown = {"images": [], "animated": (True,)} | (made.ui.as_dict() if made.ui else {})
-        return io.NodeOutput(*made.args, ui={**shown, "text": (line,)})
+        return io.NodeOutput(*made.args, ui={**(made.ui or {}), "text": (line,)})
 
     @classmethod
     def matted(
@@ -217,15 +219,18 @@ class GVMMatteVideo(io.ComfyNode):
             shot = named(adopt(shot, Matting(pipeline)), source, preview, delivery=how, **look)
             with open_frames(source, first, last) as frames:
                 telling = Telling(frames.count, cls.hidden.unique_id)
+            if shot.review:
+                shot.review.unlink(missing_ok=True)  # of a matte that was deleted
             matte_shot(shot, pipeline, telling)
         movie = shot.outputs[0].is_video
         shown = shot.preview or (shot.matte if shot.matte.suffix == ".mp4" else None)
-        saved = shown and ui.PreviewVideo([ui.SavedResult(shown.name, subfolder, io.FolderType.output)])
+        saved = ui.SavedResult(shown.name, subfolder, io.FolderType.output) if shown else None
+        said = reviewed(shot) | ({RESULTS: [saved]} if saved else {})
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(shot.matte)) if movie else ExecutionBlocker(None),
             str(shot.matte),
             InputImpl.VideoFromFile(str(shot.preview)) if shot.preview else ExecutionBlocker(None),
-            ui=saved,
+            ui=said,
         )
 
 
@@ -268,12 +273,25 @@ def ending(name: str) -> str:
 
 
 def named(matte: Path, source: Path, preview: bool, *, delivery: Delivery, **more: Any) -> Shot:
-    """The shot with the matte ``NAME_NUMBER_.SUFFIX``, the preview ``NAME_NUMBER_preview.mp4`` and the subject likewise."""
+    """The shot with the matte ``NAME_NUMBER_.SUFFIX``, the preview ``NAME_NUMBER_preview.mp4`` and the subject likewise.
+
+    The file for the player goes to ComfyUI's temporary folder.
+    """
     number = matte.name.removesuffix(ending(delivery.format or ""))
     over = matte.with_name(f"{number}preview.mp4") if preview else None
     form = delivery.subject_format
     subject = matte.with_name(f"{number}subject{ending(form)}") if form else None
-    return Shot(source, matte, over, subject=subject, delivery=delivery, **more)
+    temp = Path(folder_paths.get_temp_directory())
+    review = temp / f"{PREFIX}{digest(os.fsencode(matte))}.mp4" if available(REVIEW) else None
+    return Shot(source, matte, over, subject=subject, review=review, delivery=delivery, **more)
+
+
+def reviewed(shot: Shot) -> dict[str, Any]:
+    """What the node says about its run, so that the player finds its file."""
+    if shot.review is None:
+        return {}
+    with open_frames(shot.review) as frames:
+        return entry(shot.review, float(frames.rate), frames.counted())
 
 
 class Telling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .composite import checker, over
+from .resize import resize
 
 View = Literal["over", "matte", "status", "edges", "difference", "side by side"]
 NEARLY = 0.02
@@ -16,6 +18,8 @@ NEARLY = 0.02
 ALMOST_BLACK, ALMOST_WHITE = (0.1, 0.2, 0.7), (0.9, 0.45, 0.1)
 GAIN = 4.0
 """How much `difference` is amplified."""
+REVIEWED = 1920
+"""The larger edge of frames in `stacked`, at most."""
 
 
 def view(
@@ -86,6 +90,32 @@ def status(alpha: Tensor) -> Tensor:
 def edges(frames: Tensor, alpha: Tensor) -> Tensor:
     """Frames where the matte is soft, and black elsewhere: ``4 a (1 - a)`` times the frame, ``[T, 3, H, W]``."""
     return frames * (4 * alpha * (1 - alpha)).clamp(0, 1)
+
+
+def stacked(frames: Tensor, alpha: Tensor, largest: int = REVIEWED) -> Tensor:
+    """Frames above their mattes in grey, in one picture: what the player of the nodes shows.
+
+    Width and height of both are even, as videos need them. Large ones are scaled down.
+
+    Args:
+        frames: ``[T, 3, H, W]``, sRGB, straight.
+        alpha: ``[T, 1, H, W]`` in 0..1.
+        largest: Of width and height, in pixels.
+
+    Returns:
+        ``[T, 3, 2 * h, w]`` in 0..1.
+
+    Example:
+        >>> stacked(torch.rand(2, 3, 75, 101), torch.rand(2, 1, 75, 101)).shape
+        torch.Size([2, 3, 152, 102])
+        >>> stacked(torch.rand(1, 3, 300, 400), torch.rand(1, 1, 300, 400), largest=200).shape
+        torch.Size([1, 3, 300, 200])
+    """
+    height, width = frames.shape[-2:]
+    scale = min(1, largest / max(height, width))
+    size = [2 * max(math.ceil(edge * scale / 2), 1) for edge in (height, width)]
+    grey = alpha.expand(-1, 3, -1, -1)
+    return torch.cat([resize(each.clamp(0, 1), (size[0], size[1])) for each in (frames, grey)], dim=2)
 
 
 def difference(alpha: Tensor, before: Tensor | None = None) -> Tensor:

@@ -137,6 +137,7 @@ def matte_shot_with_ray(
         source=shot.source.absolute(),
         matte=shot.matte.absolute(),
         preview=shot.preview and shot.preview.absolute(),
+        review=shot.review and shot.review.absolute(),
         subject=shot.subject and shot.subject.absolute(),
         region=shot.region and shot.region.absolute(),
     )

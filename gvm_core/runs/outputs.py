@@ -26,10 +26,11 @@ from ..post.color import linear_to_srgb, srgb_to_linear
 from ..post.composite import checker, over, premultiply
 from ..post.foreground import ForegroundSettings
 from ..post.light import Light
+from ..post.views import stacked
 
 PLAIN = Labels(colour=ColourTags(transfer=SRGB, matrix=RGB))
 """What frames say that are sRGB."""
-Role = Literal["matte", "preview", "subject"]
+Role = Literal["matte", "preview", "review", "subject"]
 Association = Literal["straight", "premultiplied"]
 """Whether colours are multiplied by alpha."""
 FIRST = 1001
@@ -83,7 +84,8 @@ class Output:
     """One output of a run.
 
     Attributes:
-        role: "matte", "preview" (the subject over a checkerboard), or "subject" (its colours with alpha).
+        role: "matte", "preview" (the subject over a checkerboard), "review" (for a player; see `post.views.stacked`), or
+            "subject" (its colours with alpha).
         path: A video, a folder of pictures, a pattern for pictures, or a single picture.
         form: Its format.
         alpha: "straight" or "premultiplied", for a subject; else empty.
@@ -167,6 +169,8 @@ class Output:
         alpha, colour = subject[-1:], subject[:3] if len(subject) > 1 else plate
         if self.role == "matte":
             return alpha
+        if self.role == "review":
+            return stacked(light.to_srgb(plate)[None], alpha[None])[0]
         if self.role == "preview":
             return over(light.to_srgb(colour), alpha, checker(*alpha.shape[-2:]))
         if self.linear:

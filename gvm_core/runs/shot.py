@@ -16,7 +16,7 @@ from ..atomic import LONGEST_NAME
 from ..errors import InputError, MediaError
 from ..media import FrameReader, light_called, open_frames
 from ..media.exr import library
-from ..media.formats import PICTURES, SUBJECT, format_for
+from ..media.formats import PICTURES, REVIEW, SUBJECT, format_for
 from ..media.sequence import Gaps, SequenceReader, is_pattern, sequence_of
 from .outputs import Delivery, Output, Role
 
@@ -36,6 +36,7 @@ class Shot:
         matte: Where the mattes go. The suffix chooses the format (see `format_for`): ``.mov``, ``.mkv``, ``.mp4``,
             ``.webm``; a folder or a pattern such as ``shot.####.exr`` for pictures; ``.png`` or ``.exr`` for one frame.
         preview: The subject over a checkerboard: ``.mp4`` or ``.mov``, for a single frame also ``.png``; None for none.
+        review: Frames above their mattes, for a player: ``.mp4``; None for none.
         subject: Where the subject's colours go, with its alpha: as ``matte``, in a format that holds alpha; None for none.
         delivery: How these are written.
         first: Index of the first frame.
@@ -59,6 +60,7 @@ class Shot:
     source: Path
     matte: Path
     preview: Path | None = None
+    review: Path | None = None
     first: int = 0
     last: int | None = None
     fps: Fraction | None = None
@@ -110,8 +112,8 @@ class Shot:
 
     @cached_property
     def outputs(self) -> tuple[Output, ...]:
-        """What is written: the matte, then the preview and the subject, if there are any."""
-        return tuple(outputs_of(self.delivery, self.matte, self.preview, self.subject))
+        """What is written: the matte, then the others that are wanted."""
+        return tuple(outputs_of(self.delivery, self.matte, self.preview, self.subject, self.review))
 
     @property
     def whole(self) -> bool:
@@ -159,7 +161,11 @@ def input_facts(source: Path) -> list[tuple[str, int, int]]:
 
 
 def outputs_of(
-    how: Delivery, matte: Path | None = None, preview: Path | None = None, subject: Path | None = None
+    how: Delivery,
+    matte: Path | None = None,
+    preview: Path | None = None,
+    subject: Path | None = None,
+    review: Path | None = None,
 ) -> list[Output]:
     """The outputs at these paths, in their formats.
 
@@ -179,6 +185,8 @@ def outputs_of(
         alpha = (how.alpha or form.usual_alpha) if role == "subject" else ""
         linear = role == "subject" and (exr if how.linear is None else how.linear)
         made.append(Output(role, path, form, alpha, linear, how.start))
+    if review is not None:
+        made.append(Output("review", review, REVIEW))
     return made
 
 
@@ -220,6 +228,7 @@ def refuse_names(shot: Shot) -> None:
         "region": shot.region,
         "matte": shot.matte,
         "preview": shot.preview,
+        "review": shot.review,
         "subject": shot.subject,
     }
     roles = {role: path for role, path in every.items() if path is not None}

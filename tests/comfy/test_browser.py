@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from comfy_env import Server
+from hub import HubServer
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
@@ -29,18 +33,66 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
-def page(chromium, comfyui, comfy_python, tmp_path_factory):
-    """ComfyUI's page, ready, on a server that has never seen our samples."""
+def hub(tiny_folder):
+    """A hub on this machine, with a tiny model in place of the released one; ComfyUI asks it."""
+    files = {path.relative_to(tiny_folder).as_posix(): path for path in tiny_folder.rglob("*") if path.is_file()}
+    with (
+        HubServer({name: path.read_bytes() for name, path in files.items()}) as server,
+        pytest.MonkeyPatch.context() as set,
+    ):
+        set.setenv("HF_ENDPOINT", server.url)
+        set.delenv("HF_HUB_OFFLINE", raising=False)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pages(chromium, comfyui, comfy_python, tmp_path_factory, hub):
+    """Gives ComfyUI's page, ready, with either renderer of nodes, on a server that has never seen our samples."""
     base = tmp_path_factory.mktemp("base")
     with Server(comfyui, comfy_python, base, {"ComfyUI-GVM": ROOT}) as server, sync_playwright() as playwright:
         server.post("/settings/Comfy.TutorialCompleted", True)  # or a dialog covers a first visit
+        server.post("/settings/Comfy.Minimap.Visible", False)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.goto(server.url)
-        page.wait_for_function("window.app?.graph && window.app.extensionManager?.command", timeout=120_000)
-        page.get_by_test_id("queue-button").wait_for(timeout=120_000)
-        yield page
+        page.complaints = []
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("console", lambda line: line.type == "error" and page.complaints.append(line.text))
+
+        def ready(renderer):
+            server.post("/settings/Comfy.VueNodes.Enabled", renderer == "new")
+            page.goto(server.url)
+            page.wait_for_function("window.app?.graph && window.app.extensionManager?.command", timeout=120_000)
+            page.get_by_test_id("queue-button").wait_for(timeout=120_000)
+            page.complaints.clear()
+            return page
+
+        ready.base = base
+        yield ready
         browser.close()
+
+
+@pytest.fixture(scope="module", params=["old", "new"])
+def page(request, pages):
+    """ComfyUI's page with the old renderer of nodes (a canvas), or with the new one (elements)."""
+    return pages(request.param)
+
+
+def run(page, *, seed=0):
+    """Press Run, and wait for the end. Return what the page heard."""
+    page.evaluate(SEED, seed)
+    page.evaluate(LISTEN)
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function("window.gvmHeard.end", timeout=180_000)
+    heard = page.evaluate("window.gvmHeard")
+    assert heard["end"] == "execution_success", json.dumps(heard)
+    return heard
+
+
+def pixels(page, title):
+    """The canvas of the player on the node called ``title`` as RGBA rows, when it shows its file."""
+    page.wait_for_function(SHOWN, arg=title, timeout=30_000)
+    width, height, content = page.evaluate(PIXELS, title)
+    return np.frombuffer(base64.b64decode(content), np.uint8).reshape(height, width, 4)
 
 
 @pytest.mark.parametrize("name", [name for name in WORKFLOWS if name != NEEDS_SAM])
@@ -51,14 +103,13 @@ def test_a_template_opens_with_its_sample_and_runs_at_the_press_of_a_button(page
     assert name == WITHOUT_NETWORK or any(kind == "GVMLoadModel" and value == "demo" for kind, value in widgets)
     assert page.evaluate(OVERLAPS) == [], "nodes that are drawn over each other"
 
-    page.evaluate(SEED, 1 + WORKFLOWS.index(name))
-    page.evaluate(LISTEN)
-    page.get_by_test_id("queue-button").click()
-    page.wait_for_function("window.gvmHeard.end", timeout=180_000)
-    heard = page.evaluate("window.gvmHeard")
-    assert heard["end"] == "execution_success", json.dumps(heard)
-    assert heard["previews"] > 0, "the matte was not shown while it ran"
+    heard = run(page, seed=1 + WORKFLOWS.index(name))
+    assert name == WITHOUT_NETWORK or heard["previews"] > 0, "the matte was not shown while it ran"
     assert not heard["missing"]
+    for title in page.evaluate(PLAYERS):
+        assert pixels(page, title)[..., :3].std() > 10, f"the player on {title} shows one colour"
+    ours = [line for line in page.complaints if re.search(r"gvm|extensions/ComfyUI-GVM", line, re.IGNORECASE)]
+    assert not ours
 
 
 def test_the_template_with_sam_says_which_model_is_missing_and_everything_else_is_there(page):
@@ -74,10 +125,134 @@ def test_the_template_with_sam_says_which_model_is_missing_and_everything_else_i
     assert page.evaluate(OVERLAPS) == []
 
 
+def test_the_player_shows_every_view_frame_by_frame_with_the_keyboard_alone(page):
+    page.evaluate(OPEN, "refine_stored_matte.json")
+    run(page)
+    pixels(page, "After")
+    page.evaluate(FOCUS, "After")
+    views = {}
+    for key, name in enumerate(("plate", "matte", "status", "over", "edges", "difference"), 1):
+        page.keyboard.press(f"{key}")
+        page.keyboard.press(f"Shift+Digit{key}")
+        page.wait_for_timeout(300)
+        views[name] = pixels(page, "After")[..., :3].astype(int)
+    inside = views["plate"].sum(axis=2) > 0
+    assert (np.ptp(views["matte"], axis=2) == 0).all(), "a matte is grey"
+    assert np.ptp(views["plate"][inside], axis=1).mean() > 10, "a plate has colours"
+    assert {tuple(colour) for colour in views["status"].reshape(-1, 3)} <= {
+        (0, 0, 0), (255, 255, 255), (128, 128, 128), (26, 51, 179), (230, 115, 26)
+    }  # fmt: skip
+    solid, empty = (views["matte"][..., 0] > 253) & inside, (views["matte"][..., 0] < 2) & inside
+    assert solid.mean() > 0.02 < empty.mean()
+    assert abs(views["over"] - views["plate"])[solid].mean() < 3
+    assert set(np.unique(views["over"][empty])) <= {*range(94, 99), *range(158, 163)}, "a checkerboard"
+    assert views["edges"][solid | empty].mean() < 8
+
+    page.keyboard.press("Digit2")
+    page.keyboard.press("Shift+Digit1")
+    frame_in_view = lambda: page.evaluate(FRAME, "After")  # noqa: E731
+    for key, frame in (
+        ("Home", 0),
+        ("ArrowRight", 1),
+        ("ArrowRight", 2),
+        ("ArrowLeft", 1),
+        ("End", 23),
+        ("ArrowRight", 23),
+    ):
+        page.keyboard.press(key)
+        assert frame_in_view() == f"{frame} / 23"
+    page.keyboard.press("Home")
+    page.wait_for_timeout(500)
+    for _ in range(20):
+        page.keyboard.press("w")
+    assert abs(pixels(page, "After")[..., :3].astype(int) - views["matte"]).mean() < 1, "the wipe is at the left edge"
+    for _ in range(20):
+        page.keyboard.press("e")
+    assert abs(pixels(page, "After")[..., :3].astype(int) - views["plate"]).mean() < 1, "the wipe is at the right edge"
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    page.keyboard.press("+")  # 8 screen pixels for each of the frame's
+    close = pixels(page, "After")[..., :3].astype(int)
+    assert (np.diff(close, axis=1) == 0).all(axis=2).mean() > 0.8, "single pixels are seen"
+    page.keyboard.press("0")
+    page.keyboard.press("Space")
+    page.wait_for_function(f"parseInt(({FRAME})('After')) > 3")
+    page.keyboard.press("Space")
+    stopped = frame_in_view()
+    page.wait_for_timeout(300)
+    assert frame_in_view() == stopped
+
+
+def test_a_slider_of_the_refine_node_shows_its_effect_at_once(page):
+    page.evaluate(OPEN, "refine_stored_matte.json")
+    run(page, seed=1)
+    pixels(page, "GVMRefineMatte")
+    page.evaluate(FOCUS, "GVMRefineMatte")
+    page.keyboard.press("Digit2")
+    page.keyboard.press("Shift+Digit2")
+    page.wait_for_timeout(300)
+    before = pixels(page, "GVMRefineMatte")[..., 0].astype(int)
+    with page.expect_response("**/gvm/refine") as answer:
+        page.evaluate(MOVE, ["GVMRefineMatte", "expand", 12.0])
+    assert answer.value.ok
+    page.wait_for_timeout(500)
+    after = pixels(page, "GVMRefineMatte")[..., 0].astype(int)
+    assert (after > 200).sum() > 1.1 * (before > 200).sum() and (after - before).min() > -8, "12 pixels larger"
+    with page.expect_response("**/gvm/refine") as answer:
+        page.keyboard.press("ArrowRight")  # the next frame is refined, too
+    assert answer.value.ok
+    page.evaluate(MOVE, ["GVMRefineMatte", "mix", 7.0])
+    page.get_by_text("mix must be").first.wait_for(timeout=5_000)
+
+
+def test_the_model_loader_says_what_is_missing_and_downloads_it_at_the_press_of_a_button(page, pages):
+    page.evaluate(OPEN, "matte_video.json")
+    state = page.locator(".gvm-model-state")
+    state.get_by_text("part of this pack").wait_for(timeout=10_000)
+    page.evaluate(MOVE, ["GVMLoadModel", "model", "gvm"])
+    state.get_by_text("6.5 GB to download").wait_for(timeout=10_000)
+    assert "academic use" in state.inner_text(), "the licence is read before the download"
+    state.get_by_role("button", name="Download 6.5 GB from geyongtao/gvm").click()
+    state.get_by_text("found in").wait_for(timeout=60_000)
+    page.evaluate(MOVE, ["GVMLoadModel", "model", "demo"])
+    state.get_by_text("part of this pack").wait_for(timeout=10_000)
+    shutil.rmtree(pages.base / "models" / "gvm")
+
+
 OPEN = """async name => {
   const stem = name.replace(/[.]json$/, "");
   const answer = await fetch(`/api/workflow_templates/ComfyUI-GVM/${stem}.json`);
   await window.app.loadGraphData(await answer.json(), true, true, name);
+}"""
+
+PLAYERS = """() => window.app.graph.nodes.filter(n => n.widgets?.some(w => w.name === "player")).map(n => n.title)"""
+
+PLAYER = """title => window.app.graph.nodes.find(n => [n.title, n.type].includes(title) &&
+  n.widgets?.some(w => w.name === "player")).widgets.find(w => w.name === "player").element"""
+
+FOCUS = f"""title => ({PLAYER})(title).querySelector("canvas").focus()"""
+
+FRAME = f"""title => ({PLAYER})(title).textContent.match(/[0-9]+ . [0-9]+/)[0]"""
+
+SHOWN = f"""title => {{  // the file is there, and drawn
+  const canvas = ({PLAYER})(title).querySelector("canvas");
+  const data = canvas.width && canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return data && data.some((level, place) => place % 4 === 3 && level === 255);
+}}"""
+
+PIXELS = f"""title => {{
+  const canvas = ({PLAYER})(title).querySelector("canvas");
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let text = "";
+  for (let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
+  return [canvas.width, canvas.height, btoa(text)];
+}}"""
+
+MOVE = """([type, name, value]) => {  // as a user's hand does, in either renderer
+  const widget = window.app.graph.nodes.find(n => n.type === type).widgets.find(w => w.name === name);
+  widget.value = value;
+  widget.callback?.(value);
 }"""
 
 SEED = """seed => {  // changes no matte, but ComfyUI does not take one from another template's run

@@ -1,46 +1,19 @@
-// Puts a bundled sample clip into ComfyUI's input folder when a workflow that names it is opened and it is not there.
-// Nothing else of this pack needs JavaScript.
+// The extension of this pack: samples for its workflows, a player on nodes that have a matte, the state of a model.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-
-const SAMPLES = [
-  "gvm_sample_background.jpg",
-  "gvm_sample_drawn.webp",
-  "gvm_sample_green.mp4",
-  "gvm_sample_matte.mp4",
-  "gvm_sample_photo.mp4",
-];
-const LOADERS = { LoadImage: "image", LoadVideo: "file", GVMLoadClip: "path" };
-const provided = new Set();
-
-async function provide(name) {
-  const there = await api.fetchApi(`/view?type=input&filename=${name}`, { method: "HEAD" });
-  if (!there.ok) {
-    const sample = await fetch(new URL(`../samples/${name}`, import.meta.url));
-    if (!sample.ok) throw new Error(`${name}: ${sample.status}`);
-    const form = new FormData();
-    form.append("image", new File([await sample.blob()], name)); // the route takes any file under this field
-    const answer = await api.fetchApi("/upload/image", { method: "POST", body: form });
-    if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
-  }
-  provided.add(name);
-}
+import { addModelState } from "./model_state.js";
+import { addPlayer, showOutput } from "./player_nodes.js";
+import { offerSamples, provideSamples } from "./samples.js";
 
 app.registerExtension({
-  name: "GVM.Samples",
-  async beforeConfigureGraph(graph) {
-    const named = (graph.nodes ?? []).filter((node) => node.type in LOADERS).map((node) => node.widgets_values?.[0]);
-    for (const name of SAMPLES.filter((sample) => named.includes(sample) && !provided.has(sample))) {
-      try {
-        await provide(name);
-      } catch (error) {
-        console.warn("ComfyUI-GVM: the sample could not be brought into the input folder:", error);
-      }
-    }
+  name: "GVM",
+  setup() {
+    api.addEventListener("executed", ({ detail }) => showOutput(String(detail.display_node ?? detail.node), detail.output));
   },
+  beforeConfigureGraph: provideSamples,
   nodeCreated(node) {
-    // The lists of files were made before the sample came.
-    const values = node.widgets?.find((widget) => widget.name === LOADERS[node.comfyClass])?.options?.values;
-    if (Array.isArray(values)) values.push(...[...provided].filter((name) => !values.includes(name)));
+    offerSamples(node);
+    addPlayer(node);
+    addModelState(node);
   },
 });

@@ -1,11 +1,13 @@
 """The compositor's nodes in a real ComfyUI's process: what a user loses here is a finished shot."""
 
+import json
+import sys
 from pathlib import Path
 
 import folder_paths
 import pytest
 import torch
-from comfy_api.latest import InputImpl
+from comfy_api.latest import InputImpl, io
 from support import moving_clip, write_video
 
 
@@ -98,18 +100,45 @@ def test_every_view_is_shown(run, view, background):
         assert torch.equal(shown, mask[..., None].expand(-1, -1, -1, 3))
 
 
-def test_a_preview_of_several_frames_is_a_video_that_can_be_played(run, pack):
-    kind = pack.nodes["GVMPreviewMatte"]
-    clone = kind.PREPARE_CLASS_CLONE({})
-    batch, mask = noise(3, 16, 24, 3), noise(3, 16, 24, seed=1)
+@pytest.mark.parametrize("frames", [1, 3])
+def test_the_player_gets_frames_above_their_mattes_in_a_file_that_browsers_play(pack, frames):
+    clone = pack.nodes["GVMPreviewMatte"].PREPARE_CLASS_CLONE({})
+    batch, mask = torch.full((frames, 15, 25, 3), 0.25), torch.full((frames, 15, 25), 0.75)
     given = {"images": batch, "mask": mask, "view": "over", "background": "checker", "colour": "#000", "fps": 23.976}
     with torch.inference_mode():
-        shown = clone.EXECUTE_NORMALIZED(**given).ui.as_dict()["images"][0]
-    film = InputImpl.VideoFromFile(str(Path(folder_paths.get_temp_directory()) / shown["filename"]))
-    assert film.get_dimensions() == (24, 16) and len(film.get_components().images) == 3
+        (said,) = clone.EXECUTE_NORMALIZED(**given).ui["gvm_review"]
+    said = json.loads(said)
+    film = InputImpl.VideoFromFile(str(Path(folder_paths.get_temp_directory()) / said["filename"]))
+    shown = film.get_components().images
+    assert (said["frames"], said["fps"], said["type"]) == (frames, 23.976, "temp")
+    assert shown.shape == (frames, 32, 26, 3)
+    assert (shown[:, :16] - 0.25).abs().max() < 0.02 and (shown[:, 16:] - 0.75).abs().max() < 0.02
+
+
+def test_a_slider_shows_what_a_run_would_give_and_says_when_it_cannot(pack):
+    core = sys.modules[pack.nodes["GVMRefineMatte"].__module__.rpartition(".")[0] + ".review"]
+    mask, batch, settings = noise(5, 16, 24), noise(5, 16, 24, 3), {"chatter": 1, "clean_black": 0.2, "expand": 0.5}
+    sliders = {
+        each.id: each.default for each in pack.nodes["GVMRefineMatte"].GET_SCHEMA().inputs if hasattr(each, "default")
+    }
+    sliders = {name: value for name, value in sliders.items() if value is not None} | settings
+    known = core.Refinable()
+    known.keep("7", mask, batch)
+    clone = pack.nodes["GVMRefineMatte"].PREPARE_CLASS_CLONE({"hidden_inputs": {io.Hidden.unique_id: "1"}})
     with torch.inference_mode():
-        one = clone.EXECUTE_NORMALIZED(**given | {"images": batch[:1], "mask": mask[:1]}).ui.as_dict()
-    assert one["images"][0]["filename"].endswith(".png")
+        run = clone.EXECUTE_NORMALIZED(mask=mask, images=batch, **sliders).args[0]
+    for frame in (0, 2, 4):
+        assert torch.equal(known.refined("7", frame, settings)[0], run[frame])
+    for wrong, sentence in (
+        ({"node_id": "8", "frame": 0, "settings": {}}, "run the node once more"),
+        ({"node_id": "7", "frame": 5, "settings": {}}, "there is no frame 5: there are 5"),
+        ({"node_id": "7", "frame": 0, "settings": {"mix": 3.0}}, "mix"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            known.refined(**wrong)
+    del mask, batch
+    with pytest.raises(ValueError, match="run the node once more"):
+        known.refined("7", 0, settings)
 
 
 def test_the_refine_node_changes_nothing_until_a_slider_is_moved(run):

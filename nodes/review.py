@@ -1,0 +1,119 @@
+"""What the player on the nodes reads: frames above their mattes in one file, and single mattes for sliders that move."""
+
+from __future__ import annotations
+
+import json
+import logging
+import weakref
+from collections.abc import Iterable
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import comfy.model_management
+import folder_paths
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..gvm_core.errors import InputError, MediaError
+from ..gvm_core.finishing import refined
+from ..gvm_core.media.formats import REVIEW
+from ..gvm_core.media.video_writer import VideoWriter
+from ..gvm_core.post.refine import RefineSettings
+from ..gvm_core.post.views import stacked
+from .sockets import matched
+
+log = logging.getLogger(__name__)
+
+KEY = "gvm_review"
+"""Under this name the player finds its file in what a node says about its run."""
+PREFIX = "gvm_preview_"
+RATE = 24.0
+"""Frames per second of the player where a node does not know them."""
+
+
+def review(pairs: Iterable[tuple[Tensor, Tensor]], fps: float = RATE) -> dict[str, list[str]]:
+    """Write a file for the player into ComfyUI's temporary folder.
+
+    Args:
+        pairs: Frames ``[3, H, W]``, sRGB, and their mattes ``[1, H, W]``.
+        fps: Frames per second.
+
+    Returns:
+        What the node says about its run. Nothing if this PyAV cannot write H.264: a node does not fail for its picture.
+    """
+    path = Path(folder_paths.get_temp_directory()) / f"{PREFIX}{uuid4().hex}.mp4"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    try:
+        with VideoWriter(path, REVIEW, Fraction(fps).limit_denominator(1001)) as writer:
+            for frame, alpha in pairs:
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                writer.write(stacked(frame[None].cpu().float(), alpha[None].cpu().float())[0])
+                count += 1
+    except MediaError as error:
+        log.warning("the player of the node has nothing to show: %s", error)
+        return {}
+    return entry(path, fps, count)
+
+
+def entry(path: Path, fps: float, frames: int) -> dict[str, list[str]]:
+    """What a node says about its run, so that the player finds ``path`` in ComfyUI's temporary folder.
+
+    It is JSON in a string: as a table of a file, ComfyUI would show it among the results.
+    """
+    return {KEY: [json.dumps({"filename": path.name, "type": "temp", "fps": fps, "frames": frames})]}
+
+
+class Refinable:
+    """The inputs of each GVM Refine Matte that ran last, as long as ComfyUI keeps them in memory itself."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, list[weakref.ref[Tensor]]] = {}
+
+    def keep(self, node_id: str | None, mask: Tensor, images: Tensor | None) -> None:
+        """Remember the inputs of a node, without holding them."""
+        self.known[str(node_id)] = [weakref.ref(each) for each in (mask, images) if each is not None]
+
+    def refined(self, node_id: str, frame: int, settings: dict[str, Any]) -> Tensor:
+        """The refined matte of one frame ``[1, H, W]``, computed on the processor.
+
+        Args:
+            node_id: Id of the node.
+            frame: Index of the frame.
+            settings: Values of the node's sliders, by name.
+
+        Raises:
+            InputError: If ComfyUI does not have the inputs any more, a value is not allowed, or there is no such frame.
+        """
+        inputs = [each() for each in self.known.get(node_id, [])]
+        if not inputs or any(each is None for each in inputs):
+            raise InputError("run the node once more: ComfyUI does not hold its frames any more")
+        wanted = RefineSettings(**settings)
+        if len(inputs) == 1 and wanted.needs_frames:
+            raise InputError("chatter and guided need the frames: connect them to images")
+        frames, alpha = matched(inputs[0], inputs[1] if len(inputs) == 2 else None)  # pyright: ignore[reportArgumentType]
+        if not 0 <= frame < len(alpha):
+            raise InputError(f"there is no frame {frame}: there are {len(alpha)}")
+        first, stop = max(frame - wanted.margin, 0), frame + wanted.margin + 1
+        near = zip(frames[first:stop], alpha[first:stop], strict=True)
+        made = torch.cat([clip.data for clip in refined(near, wanted, torch.device("cpu"))])
+        return made[frame - first]
+
+
+REFINABLE = Refinable()
+
+
+def png_of(alpha: Tensor) -> bytes:
+    """A matte ``[1, H, W]`` as an 8-bit PNG, of the size that the player shows."""
+    black = alpha.new_zeros(1, 3, *alpha.shape[1:])
+    grey = stacked(black, alpha[None])[0, 0].chunk(2)[1]
+    content = BytesIO()
+    Image.fromarray((grey * 255).round().to(torch.uint8).numpy().astype(np.uint8)).save(
+        content, "PNG", compress_level=1
+    )
+    return content.getvalue()
