@@ -172,7 +172,9 @@ class GVMCombineMattes(io.ComfyNode):
                     "intersect", optional=True, tooltip="The matte stays only where this mask is white, too."
                 ),
                 io.Mask.Input(
-                    "subtract", optional=True, tooltip="Another matte to take away, as of a person who stands before."
+                    "subtract",
+                    optional=True,
+                    tooltip="Another matte to take away, as of a person in front of the subject.",
                 ),
                 io.Mask.Input(
                     "garbage",

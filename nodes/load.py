@@ -90,7 +90,7 @@ class GVMLoadModel(io.ComfyNode):
                     ),
                 ),
             ],
-            outputs=[GVMModel.Output(display_name="model")],
+            outputs=[GVMModel.Output(display_name="model", tooltip="For every GVM node that has a model socket.")],
             hidden=[io.Hidden.unique_id],
         )
 

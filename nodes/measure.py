@@ -47,10 +47,10 @@ class GVMSyntheticClip(io.ComfyNode):
                 io.Int.Input("height", default=512, min=16, max=8192, step=8, tooltip="In pixels. Default 512."),
             ],
             outputs=[
-                io.Image.Output(display_name="images"),
+                io.Image.Output(display_name="images", tooltip="The drawn frames: the foreground over the background."),
                 io.Mask.Output(display_name="mask", tooltip="The exact matte, 1 = subject."),
                 io.Image.Output(display_name="foreground", tooltip="Straight colour, without the background."),
-                io.Image.Output(display_name="background"),
+                io.Image.Output(display_name="background", tooltip="The background alone, with the shadows that fall on it."),
             ],
         )  # fmt: skip
 
@@ -99,7 +99,7 @@ class GVMCompareMattes(io.ComfyNode):
                 io.Float.Output(
                     display_name="dtSSD", tooltip="Error of change over time x 100: flicker. Under 2 is good."
                 ),
-                io.Image.Output(display_name="plot"),
+                io.Image.Output(display_name="plot", tooltip="A curve of each measure over all frames."),
             ],
         )
 

@@ -44,7 +44,7 @@ class GVMEncode(io.ComfyNode):
                 io.Image.Input("images", tooltip="The frames of one clip, in order."),
                 *resolution_inputs(),
             ],
-            outputs=[GVMLatents.Output(display_name="latents")],
+            outputs=[GVMLatents.Output(display_name="latents", tooltip="Image latents, for GVM Denoise.")],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -74,7 +74,7 @@ class GVMDenoise(io.ComfyNode):
                 *window_inputs(),
                 *noise_inputs(),
             ],
-            outputs=[GVMAlphaLatents.Output(display_name="alpha latents")],
+            outputs=[GVMAlphaLatents.Output(display_name="alpha latents", tooltip="For GVM Decode.")],
             hidden=[io.Hidden.unique_id],
         )
 

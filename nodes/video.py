@@ -147,9 +147,10 @@ class GVMMatteVideo(io.ComfyNode):
             ],
             outputs=[
                 io.Video.Output(
-                    display_name="matte", tooltip="The matte as a video. With PNGs, nodes connected here do not run."
+                    display_name="matte",
+                    tooltip="The matte as a video. With PNGs and EXR, nodes connected here do not run.",
                 ),
-                io.String.Output(display_name="path", tooltip="Path of the matte: a file, or a folder of PNGs."),
+                io.String.Output(display_name="path", tooltip="Path of the matte: a file, or a folder of pictures."),
                 io.Video.Output(display_name="preview", tooltip="The subject over a checkerboard, if preview is on."),
             ],
             hidden=[io.Hidden.unique_id],

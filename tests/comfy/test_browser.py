@@ -13,6 +13,7 @@ import pytest
 from comfy_env import Server
 from hub import HubServer
 from playwright.sync_api import sync_playwright
+from texts import ENGLISH, LANGUAGES, locale
 
 ROOT = Path(__file__).parents[2]
 NEEDS_SAM = "one_person_sam3.json"  # and a model that is not bundled
@@ -220,6 +221,29 @@ def test_the_model_loader_says_what_is_missing_and_downloads_it_at_the_press_of_
     shutil.rmtree(pages.base / "models" / "gvm")
 
 
+@pytest.mark.parametrize("page", ["old"], indirect=True)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nodes_and_help_are_shown_in_the_language_of_the_settings(page, language):
+    setting = f"{page.url.partition('?')[0].rstrip('/')}/settings/Comfy.Locale"
+    page.request.post(setting, data=json.dumps(language))
+    other = page.context.browser.new_page()
+    try:
+        other.goto(page.url)
+        other.wait_for_function("window.app?.graph && window.app.extensionManager?.command", timeout=120_000)
+        other.get_by_test_id("queue-button").wait_for(timeout=120_000)
+        for node_id, texts in locale(language).items():
+            shown = other.evaluate(TEXTS, node_id)
+            assert shown["title"] == texts["display_name"]
+            for name, entry in texts["inputs"].items():
+                assert shown["inputs"][name] == entry["name"]
+            assert shown["outputs"] == [entry["name"] for entry in texts["outputs"].values()]
+        other.get_by_test_id("info-button").click()
+        other.get_by_role("heading", level=1, name=texts["display_name"], exact=True).wait_for(timeout=30_000)
+    finally:
+        other.close()
+        page.request.post(setting, data=json.dumps(ENGLISH))
+
+
 OPEN = """async name => {
   const stem = name.replace(/[.]json$/, "");
   const answer = await fetch(`/api/workflow_templates/ComfyUI-GVM/${stem}.json`);
@@ -253,6 +277,15 @@ MOVE = """([type, name, value]) => {  // as a user's hand does, in either render
   const widget = window.app.graph.nodes.find(n => n.type === type).widgets.find(w => w.name === name);
   widget.value = value;
   widget.callback?.(value);
+
+TEXTS = """id => {  // of one new node, which is selected: its help is what the info button shows
+  window.app.graph.clear();
+  const node = window.LiteGraph.createNode(id);
+  window.app.graph.add(node);
+  window.app.canvas.selectNode(node);
+  const inputs = Object.fromEntries(node.inputs.map(input => [input.name, input.localized_name]));
+  for (const widget of node.widgets ?? []) if (widget.name in inputs) inputs[widget.name] = widget.label;
+  return { title: node.title, inputs, outputs: node.outputs.map(output => output.localized_name) };
 }"""
 
 SEED = """seed => {  // changes no matte, but ComfyUI does not take one from another template's run

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from comfy_env import RefusedError, Server, workflow_to_prompt
+from texts import ENGLISH, LANGUAGES, locale
+from texts import page as help_page
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
@@ -48,6 +50,15 @@ def test_the_workflows_are_offered_as_templates_and_their_samples_are_served(ser
         assert server.get(f"/api/workflow_templates/ComfyUI-GVM/{path.stem}.json")["nodes"]
     assert "/extensions/ComfyUI-GVM/js/gvm.js" in server.get("/extensions")
     assert server.get("/extensions/ComfyUI-GVM/samples/gvm_sample_photo.mp4")
+
+
+def test_names_tooltips_and_help_are_served_in_every_language(server):
+    served, pages = server.get("/i18n"), "/extensions/ComfyUI-GVM/docs"
+    for language in (ENGLISH, *LANGUAGES):
+        assert served[language] == locale(language, "main") | {"nodeDefs": locale(language)}
+        for node_id in locale(language):
+            name = f"{node_id}.md" if language == ENGLISH else f"{node_id}/{language}.md"
+            assert server.get(f"{pages}/{name}").decode() == help_page(node_id, language)
 
 
 @pytest.mark.parametrize("path", [path for path in WORKFLOWS if path.stem != NEEDS_SAM], ids=lambda p: p.stem)

@@ -1,7 +1,6 @@
 """The bundled workflows: what a user loses here is the first minute."""
 
 import json
-import re
 from itertools import combinations
 from pathlib import Path
 
@@ -70,11 +69,3 @@ def test_the_listed_nodes_are_the_ones_in_the_code():
 
 def test_samples_are_small():
     assert sum((ROOT / "web" / "samples" / name).stat().st_size for name in SAMPLES) < 1_000_000
-
-
-def test_every_node_has_a_help_page():
-    listed = json.loads((ROOT / "node_list.json").read_text())
-    pages = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "web" / "docs").glob("*.md")}
-    assert set(pages) == set(listed)
-    for node_id, page in pages.items():
-        assert page.splitlines()[0] == "# " + re.sub(r"(?<!^)(?=[A-Z][a-z])", " ", node_id)
