@@ -277,6 +277,7 @@ MOVE = """([type, name, value]) => {  // as a user's hand does, in either render
   const widget = window.app.graph.nodes.find(n => n.type === type).widgets.find(w => w.name === name);
   widget.value = value;
   widget.callback?.(value);
+}"""
 
 TEXTS = """id => {  // of one new node, which is selected: its help is what the info button shows
   window.app.graph.clear();
