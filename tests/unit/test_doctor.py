@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -474,3 +476,13 @@ def test_the_whole_page_of_a_healthy_machine_has_a_matte_and_no_faults(home, tin
     (first, *_) = sections["One matte"].facts["precisions"]
     assert first["precision"] == "fp32" and abs(float(first["mean"]) - 0.447) < 0.05
     assert not [each for each in sections["One matte"].findings + sections["Models"].findings if each.weight != "note"]
+
+
+@pytest.mark.slow
+def test_run_py_examines_the_comfyui_that_it_finds(home):
+    old = write_comfyui(home / "old", version="0.7.0")
+    environment = {**os.environ, "COMFYUI_PATH": str(old.folder), "COMFYUI_PYTHON": sys.executable}
+    command = [sys.executable, str(ROOT / "run.py"), "doctor", "--no-matte"]
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "ComfyUI is 0.7.0" in done.stdout and "## What is wrong" in done.stdout
