@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from support import write_tiny_model
 
 from gvm_core import TorchHost
-from gvm_core.cli import main
+from gvm_core.cli import main, parser
 from gvm_core.doctor import comfyui, devices, models, versions
 from gvm_core.doctor.comfyui import ComfyUI, age_findings, comfyui_findings, extra_folders, find_comfyui
 from gvm_core.doctor.examination import checked, examine
@@ -486,3 +487,38 @@ def test_run_py_examines_the_comfyui_that_it_finds(home):
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "ComfyUI is 0.7.0" in done.stdout and "## What is wrong" in done.stdout
+
+
+# ---- the help beside it --------------------------------------------------------------------------------------------
+
+
+def test_all_that_the_help_names_is_there():
+    """A command, an option, a node, a page or a heading that is no more would send users the wrong way."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    code, options = re.findall(r"`([^`\n]+)`", text), known_options()
+    for command in (each for each in code if each.startswith("gvm ") and "without" not in each):
+        parser().parse_args(shlex.split(command)[1:])
+    assert {*re.findall(r"--[a-z][a-z-]+", " ".join(code))} <= options
+    titles = {(path.read_text(encoding="utf-8").splitlines()[0])[2:] for path in (ROOT / "web" / "docs").glob("*.md")}
+    for found in re.findall(r"GVM (?:[A-Z][a-z]+ ?)+", re.sub(r"\s+", " ", text)):
+        assert any(found.strip() == title or found.startswith(f"{title} ") for title in titles), found
+    headings = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in re.findall(r"^## (.+)$", text, re.M)}
+    assert {*re.findall(r"\]\(#([^)]+)\)", text)} == headings
+    for page in re.findall(r"`(docs/\w+\.md)`", text):
+        assert (ROOT / page).is_file(), page
+
+
+def known_options():
+    """All options of all commands."""
+    (commands,) = (action for action in parser()._actions if action.choices)
+    return {
+        option for each in commands.choices.values() for action in each._actions for option in action.option_strings
+    }
+
+
+def test_a_report_asks_for_the_page():
+    yaml = pytest.importorskip("yaml")
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text(encoding="utf-8"))
+    fields = {each.get("id"): each for each in form["body"]}
+    assert "python run.py doctor" in fields["doctor"]["attributes"]["description"]
+    assert fields["doctor"]["validations"]["required"] is True
