@@ -12,7 +12,9 @@ from ..atomic import atomic
 from ..errors import InputError
 
 HELP = "print one page for a bug report: versions, devices, models, formats, a trial, and what is wrong"
-TITLE = "# gvm doctor\n\nPaste all of this into a report. It has no names and no folders of yours in it.\n"
+TITLE = (
+    "# gvm doctor\n\nPaste all of this into a report. Your home folder, ComfyUI's and your user name are replaced.\n"
+)
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from .versions import versions
 
 
 def examine(model: str = "demo", *, matte: bool = True, every_precision: bool = False) -> Iterator[Section]:
-    """Examine this machine, section by section. Nothing personal is in what it yields.
+    """Examine this machine, section by section. Folders and names of the user are replaced (see `privacy`).
 
     Args:
         model: The model to try: "demo", "gvm", or a folder.
