@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Three commands for a fresh clone: ``python run.py demo``, ``python run.py test``, ``python run.py comfy``.
+"""Commands for a fresh clone: ``python run.py demo``, ``test``, ``comfy``, and ``python run.py doctor``.
 
 demo makes .venv, installs the packages, mattes the drawn and the photographed sample with the bundled model, and prints
 where the results are. test also installs the test tools and runs every test, or with --quick only the quick ones. comfy
-links this pack into the ComfyUI that it finds, and starts it. This script needs only the standard library.
+links this pack into the ComfyUI that it finds, and starts it. doctor prints one page for a bug report, with that ComfyUI's
+Python if there is one. This script needs only the standard library.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 import venv
 import webbrowser
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -26,7 +28,7 @@ PORT = 8188
 
 def main() -> int:
     """Run the command named on the command line."""
-    commands = {"demo": demo, "test": test, "comfy": comfy}
+    commands = {"demo": demo, "test": test, "comfy": comfy, "doctor": doctor}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         print(__doc__)
         return 2
@@ -54,16 +56,14 @@ def test(arguments: list[str]) -> int:
 
 def comfy(arguments: list[str]) -> int:
     """Link this pack into ComfyUI's custom_nodes, start ComfyUI, and open the first workflow when it is ready."""
-    home = runpy.run_path(str(ROOT / "tests" / "comfy" / "comfy_env.py"))["find_comfyui"]()
+    home = find_comfyui()
     if home is None:
         print(
             "No ComfyUI found at COMFYUI_PATH, in the folder around custom_nodes/, or at ~/comfy/ComfyUI.\n"
             "To install it:  pip install comfy-cli  &&  comfy install\nThen run this again."
         )
         return 1
-    places = (home / ".venv", home / "venv", home.parent / ".venv", home.parent / "python_embeded")
-    pythons = [place / name for place in places for name in ("bin/python", "Scripts/python.exe", "python.exe")]
-    python = os.environ.get("COMFYUI_PYTHON") or next((str(path) for path in pythons if path.is_file()), None)
+    python = python_of(home)
     if python is None:
         print(f"ComfyUI is at {home}, but its Python was not found. Set COMFYUI_PYTHON to its path and run this again.")
         return 1
@@ -83,6 +83,37 @@ def comfy(arguments: list[str]) -> int:
         return server.wait()
     except KeyboardInterrupt:
         return server.wait()
+
+
+def doctor(arguments: list[str]) -> int:
+    """Run ``gvm doctor`` with ComfyUI's Python if it is found, else with this one, or with that of .venv."""
+    try:
+        home = find_comfyui()
+    except (
+        ValueError,
+        OSError,
+    ):  # COMFYUI_PATH names something else, which the doctor says; or there are no tests here
+        home = None
+    this = sys.executable if find_spec("torch") else str(PYTHON)
+    python = (home and python_of(home)) or this
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1))"  # ComfyUI's own Python does not look beside a script
+    start += "; from gvm_core.cli import main; sys.exit(main(sys.argv[1:]))"
+    if not Path(python).exists():
+        print("There is no Python with torch here. Run this with ComfyUI's Python, or make one: python run.py demo")
+        return 1
+    return subprocess.call([python, "-c", start, str(ROOT), "doctor", *arguments])
+
+
+def find_comfyui() -> Path | None:
+    """The ComfyUI that this pack is in or that is near; see the tests, which look for it, too."""
+    return runpy.run_path(str(ROOT / "tests" / "comfy" / "comfy_env.py"))["find_comfyui"]()
+
+
+def python_of(home: Path) -> str | None:
+    """The Python that runs the ComfyUI in ``home``: the one in COMFYUI_PYTHON, or one that is usual there."""
+    places = (home / ".venv", home / "venv", home.parent / ".venv", home.parent / "python_embeded")
+    pythons = [place / name for place in places for name in ("bin/python", "Scripts/python.exe", "python.exe")]
+    return os.environ.get("COMFYUI_PYTHON") or next((str(path) for path in pythons if path.is_file()), None)
 
 
 def answers(address: str, port: int, server: subprocess.Popen) -> bool:

@@ -1,9 +1,9 @@
-"""The version. It is written only in pyproject.toml."""
+"""The version, which is written only in pyproject.toml, and the versions of other packages."""
 
 from __future__ import annotations
 
 import re
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 DISTRIBUTION = "generative-video-matting"
@@ -18,3 +18,11 @@ def own_version() -> str:
 
 
 __version__ = own_version()
+
+
+def installed(package: str) -> str | None:
+    """The version of an installed package; None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

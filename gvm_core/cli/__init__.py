@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import GVMError
-from . import evaluate, fetch, label, matte, refine, synthesize, train
+from . import doctor, evaluate, fetch, label, matte, refine, synthesize, train
 
 COMMANDS = {
     "matte": matte,
@@ -21,24 +21,24 @@ COMMANDS = {
     "synthesize": synthesize,
     "label": label,
     "train": train,
+    "doctor": doctor,
 }
-"""Each module has ``HELP``, ``add_options`` for its parser, and ``run`` for the parsed options."""
+"""Each module has ``HELP``, ``add_options`` for its parser, and ``run`` for the parsed options, which may return a status."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0 if it worked, 1 after an error message, 130 if the user stopped it."""
+    """Run one command. Returns its status, else 0 if it worked, 1 after an error message, 130 if the user stopped it."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger(__name__.rpartition(".")[0]).setLevel(logging.INFO)  # other packages log only warnings
     options = parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except GVMError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped; no file with a final name is incomplete", file=sys.stderr)
         return 130
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..atomic import atomic
 from ..errors import InputError, optional
 from ..metrics import MatteScorer
+from ..tables import markdown_table
 from .cases import Case
 from .contestants import Contestant
 
@@ -180,12 +181,7 @@ def table(report: dict[str, Any]) -> str:
         if len(entry["groups"]) > 1:
             for group, means in entry["groups"].items():
                 rows.append((f"  {group}", *(cell(means.get(measure)) for measure in MEASURES), ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    return markdown_table(rows)
 
 
 def cell(value: float | None) -> str:

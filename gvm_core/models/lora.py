@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from .files import read_json, read_safetensors, safetensors_metadata
+from .files import opened, read_header, read_json, read_safetensors, safetensors_metadata
 
 LORA_FILES = ("pytorch_lora_weights.safetensors", "pytorch_lora_weights.pt")
 ADAPTER_CONFIG = "adapter_config.json"
@@ -50,7 +50,7 @@ def find_lora(folder: Path) -> Path | None:
     return next((folder / name for name in LORA_FILES if (folder / name).is_file()), None)
 
 
-def read_lora(path: Path) -> dict[str, LowRank]:
+def read_lora(path: Path, *, values: bool = True) -> dict[str, LowRank]:
     """Read a LoRA file, or the LoRA file in a folder. All four usual namings are understood.
 
     The rank is read from the tensors. Alpha is read from the file's ``.alpha`` entries, else from
@@ -59,6 +59,7 @@ def read_lora(path: Path) -> dict[str, LowRank]:
 
     Args:
         path: A ``.safetensors`` or ``.pt`` file, or a folder that holds one under its usual name.
+        values: Read the matrices of a ``.safetensors`` file. Otherwise they have their shapes and types only.
 
     Returns:
         The update of each module, by the module's name in the UNet.
@@ -71,7 +72,7 @@ def read_lora(path: Path) -> dict[str, LowRank]:
         if found is None:
             raise ModelError(f"no LoRA in {path}: it needs {' or '.join(LORA_FILES)}")
         path = found
-    tensors = read_tensors(path)
+    tensors = read_tensors(path, values=values)
     alphas = {
         strip(key.removesuffix(".alpha")): float(tensors.pop(key)) for key in [*tensors] if key.endswith(".alpha")
     }
@@ -131,18 +132,27 @@ def restore_weights(unet: nn.Module, originals: dict[str, Tensor]) -> None:
             parameters[name].copy_(original)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a LoRA file. A ``.pt`` file may hold tensors only; other pickled objects are refused."""
+def read_tensors(path: Path, *, values: bool = True) -> dict[str, Tensor]:
+    """The tensors of a LoRA file. A ``.pt`` file may hold tensors only; other pickled objects are refused.
+
+    Without ``values``, matrices of a ``.safetensors`` file are on torch's meta device; only alphas are read.
+    """
     if not path.is_file():
         raise ModelError(f"there is no LoRA file {path}")
     if path.suffix == ".safetensors":
-        return read_safetensors(path)
+        return read_safetensors(path) if values else read_header(path) | read_alphas(path)
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
         raise ModelError(
             f"{path} is damaged, or it holds more than tensors. It was not opened for safety; use a .safetensors file."
         ) from error
+
+
+def read_alphas(path: Path) -> dict[str, Tensor]:
+    """The alphas in a ``.safetensors`` file, each a single number."""
+    with opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys() if key.endswith(".alpha")}  # noqa: SIM118
 
 
 def strip(name: str) -> str:

@@ -221,21 +221,30 @@ def read_network(
     Raises:
         ModelError: If a file is missing, damaged, or belongs to another model.
     """
-    config = read_json(folder / "config.json")
+    network = empty_network(kind, folder, operations, **more)
+    plain = network if operations is nn else empty_network(kind, folder)  # a host's may lack weights
     published = read_weights(folder, dtype)
     if ignored:
         published = {name: value for name, value in published.items() if not name.startswith(ignored)}
-    try:
-        with torch.device("meta"):
-            network = kind(config, operations=bare(operations), **more)
-            plain = network if operations is nn else kind(config, operations=bare())  # a host's may lack weights
-    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise ModelError(f"{folder / 'config.json'} does not describe a GVM network: {error}") from error
     check_weights(published_shapes(plain), published, folder)
     weights, shares = fold(published, mixes_in_time=kind is TemporalVAE)
     del published
     network.load_state_dict(weights, assign=True)
     return network, shares
+
+
+def empty_network(kind: type[Network], folder: Path, operations: Any = nn, **more: Any) -> Any:
+    """The network that ``config.json`` in ``folder`` describes, without weights: on torch's meta device.
+
+    Raises:
+        ModelError: If the file is missing, or describes no network of ``kind``.
+    """
+    config = read_json(folder / "config.json")
+    try:
+        with torch.device("meta"):
+            return kind(config, operations=bare(operations), **more)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise ModelError(f"{folder / 'config.json'} does not describe a GVM network: {error}") from error
 
 
 def folded_lora(lora: dict[str, LowRank], shares: dict[str, float]) -> dict[str, LowRank]:

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "gvm_core"
 FILES = sorted(CORE.rglob("*.py"))
 ORDER = [
-    {"errors", "version", "progress", "atomic"}, {"lock", "region"}, {"frames"}, {"windows"}, {"settings"}, {"host"}, {"execution"}, {"models", "post", "media", "sampling", "metrics"},
-    {"pipeline", "finishing"}, {"follow"}, {"runs"}, {"synthesis"}, {"datasets"}, {"evaluation"}, {"training"}, {"cli"}, {"__main__", "__init__"},
+    {"errors", "version", "progress", "atomic", "tables"}, {"lock", "region"}, {"frames"}, {"windows"}, {"settings"}, {"host"}, {"execution"}, {"models", "post", "media", "sampling", "metrics"},
+    {"pipeline", "finishing"}, {"follow"}, {"runs"}, {"synthesis"}, {"datasets"}, {"evaluation", "doctor"}, {"training"}, {"cli"}, {"__main__", "__init__"},
 ]  # fmt: skip
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
 SIBLINGS = {("media", "post"), ("host", "models")}  # sRGB curves; ComfyHost holds a MattingModel

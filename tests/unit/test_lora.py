@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from gvm_core import load_model
 from gvm_core.errors import ModelError
-from gvm_core.models.lora import read_lora
+from gvm_core.models.lora import check_lora, read_lora
 
 RANK, ALPHA = 4, 2.0
 
@@ -91,6 +91,17 @@ def test_alpha_inside_the_file_wins_and_no_alpha_means_scale_one(tmp_path, updat
     save_file(tensors, tmp_path / "alpha.safetensors")
     write_config(tmp_path)
     assert {update.scale for update in read_lora(tmp_path / "alpha.safetensors").values()} == {2.0}
+
+
+def test_the_scale_of_a_lora_is_known_without_reading_its_matrices(tmp_path, tiny_model, updates):
+    tensors = named(updates, "diffusers") | {f"unet.{module}.alpha": torch.tensor(8.0) for module in updates}
+    save_file(tensors, tmp_path / "x.safetensors")
+    whole, headers = read_lora(tmp_path / "x.safetensors"), read_lora(tmp_path / "x.safetensors", values=False)
+    assert {name: (update.scale, update.down.shape, update.up.shape) for name, update in whole.items()} == {
+        name: (update.scale, update.down.shape, update.up.shape) for name, update in headers.items()
+    }
+    assert {update.down.device.type for update in headers.values()} == {"meta"}
+    check_lora(tiny_model.unet, headers)
 
 
 def test_alpha_in_diffusers_metadata_is_read(tmp_path, updates):

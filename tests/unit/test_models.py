@@ -21,7 +21,7 @@ from support import (
 
 from gvm_core import MattingPipeline, TorchHost, WindowPlan, load_model
 from gvm_core.errors import MissingPackageError, ModelError
-from gvm_core.models.files import INDICES, WEIGHTS, WEIGHTS_FP16
+from gvm_core.models.files import INDICES, WEIGHTS, WEIGHTS_FP16, read_header
 from gvm_core.models.fold import published_shapes
 from gvm_core.models.unet import MattingUNet
 from gvm_core.sampling import flow_scheduler, frame_noise
@@ -167,6 +167,18 @@ def test_half_a_weight_file_is_called_that(broken):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ModelError, match=r"incomplete or damaged.*download it again"):
         load_model(broken)
+
+
+def test_a_header_tells_shapes_and_types_and_whether_the_file_is_whole(broken):
+    path = broken / "unet" / WEIGHTS
+    header, weights = read_header(path), load_file(path)
+    assert {key: (value.shape, value.dtype) for key, value in header.items()} == {
+        key: (value.shape, value.dtype) for key, value in weights.items()
+    }
+    assert {value.device.type for value in header.values()} == {"meta"}
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"incomplete or damaged.*download it again"):
+        read_header(path)
 
 
 def test_an_empty_weight_file_is_called_that(broken):
