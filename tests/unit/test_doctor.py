@@ -500,7 +500,7 @@ def test_all_that_the_help_names_is_there():
         parser().parse_args(shlex.split(command)[1:])
     assert {*re.findall(r"--[a-z][a-z-]+", " ".join(code))} <= options
     titles = {(path.read_text(encoding="utf-8").splitlines()[0])[2:] for path in (ROOT / "web" / "docs").glob("*.md")}
-    for found in re.findall(r"GVM (?:[A-Z][a-z]+ ?)+", re.sub(r"\s+", " ", text)):
+    for found in re.findall(r"(?:Load )?GVM (?:[A-Z][a-z]+ ?)+", re.sub(r"\s+", " ", text)):
         assert any(found.strip() == title or found.startswith(f"{title} ") for title in titles), found
     headings = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in re.findall(r"^## (.+)$", text, re.M)}
     assert {*re.findall(r"\]\(#([^)]+)\)", text)} == headings
