@@ -51,7 +51,14 @@ def test(arguments: list[str]) -> int:
         print("+", *check, flush=True)
         if code := subprocess.call([PYTHON, "-m", *check], cwd=ROOT):
             return code
-    return subprocess.call([PYTHON, "-m", "pytest", *arguments], cwd=ROOT)
+    return subprocess.call([PYTHON, "-m", "pytest", *shared(arguments), *arguments], cwd=ROOT)
+
+
+def shared(arguments: list[str]) -> list[str]:
+    """Options of pytest that share the tests among the processors: a file's tests stay together."""
+    named = any(each.partition("=")[0] in ("-n", "--numprocesses", "--dist", "--pdb") for each in arguments)
+    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
+    return [] if named or workers < 2 else ["-n", f"{workers}", "--dist", "loadgroup"]
 
 
 def comfy(arguments: list[str]) -> int:

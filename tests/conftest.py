@@ -12,7 +12,9 @@ from support import write_tiny_model
 
 from gvm_core import TorchHost, load_model
 
-torch.set_num_threads(min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
+SHARED = "PYTEST_XDIST_WORKER" in os.environ
+"""Whether other processes run tests at the same time."""
+torch.set_num_threads(1 if SHARED else min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +45,13 @@ def cpu():
 def roomy_disk(monkeypatch):
     """Abandoned runs are deleted on a disk that is nearly full, which the one that tests run on may be."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**15, used=0, free=10**15))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Where processes share the tests, a file is one's, and so is all that needs a ComfyUI: servers are dear to start."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("comfy" if "comfyui" in getattr(item, "fixturenames", ()) else item.path.name))
 
 
 def pytest_terminal_summary(terminalreporter):
