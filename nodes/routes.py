@@ -35,14 +35,15 @@ class Download:
     Attributes:
         done: Bytes that are there.
         total: Bytes of all files; 0 before they are known.
-        failure: Why the last attempt ended early; empty if it did not.
+        stopped: Whether the user stopped the last attempt.
+        failure: Why it failed; empty if it did not.
     """
 
     def __init__(self) -> None:
         self.thread: threading.Thread | None = None
         self.stopping = threading.Event()
         self.done = self.total = 0
-        self.failure = ""
+        self.stopped, self.failure = False, ""
 
     @property
     def runs(self) -> bool:
@@ -54,7 +55,8 @@ class Download:
         if self.runs:
             return
         self.stopping.clear()
-        self.done, self.total, self.failure = 0, 0, ""
+        self.done = self.total = 0
+        self.stopped, self.failure = False, ""
         self.thread = threading.Thread(target=self.work, name="GVM download", daemon=True)
         self.thread.start()
 
@@ -67,7 +69,7 @@ class Download:
         try:
             fetch_release(GVM, released_target(), self.progress)
         except Stopped:
-            self.failure = "stopped; Download resumes it"
+            self.stopped = True
         except Exception as error:
             self.failure = cause(error)
             log.error("the download of %s failed: %s", GVM.repo, error, exc_info=not isinstance(error, GVMError))
@@ -92,24 +94,33 @@ def tell() -> None:
 
 
 def state_of(name: str) -> dict[str, Any]:
-    """What the page shows about a model: its ``state`` and a sentence.
+    """What the page shows about a model: its ``state``, the facts from which the page makes a sentence, and English ``text``.
 
-    The state is "found", "downloading", "incomplete", "missing", or "gone" (it was there when the list was made).
+    The state is "bundled", "found", "downloading", "incomplete", "missing", or "gone" (it was there when the list was made).
     """
-    size, target = f"{GVM.size / 1e9:.1f} GB", released_target()
-    facts: dict[str, Any] = {"name": name, "repo": GVM.repo, "notice": GVM.notice, "size": GVM.size}
+    facts: dict[str, Any] = {"name": name, "repo": GVM.repo, "size": GVM.size}
     if name == RELEASED and DOWNLOAD.runs:
-        return facts | {
-            "state": "downloading", "done": DOWNLOAD.done, "total": DOWNLOAD.total, "text": f"downloading to {target}"
-        }  # fmt: skip
+        target, count = str(released_target()), {"done": DOWNLOAD.done, "total": DOWNLOAD.total}
+        return facts | count | {"state": "downloading", "folder": target, "text": f"downloading to {target}"}
     if found := find_model(name):
-        bundled = "part of this pack" if name == DEMO else f"found in {found}"
-        return facts | {"state": "found", "text": bundled}
+        if name == DEMO:
+            return facts | {"state": "bundled", "text": "part of this pack"}
+        return facts | {"state": "found", "folder": str(found), "text": f"found in {found}"}
     if name != RELEASED:
         return facts | {"state": "gone", "text": f"{name} is not there any more"}
-    begun = target.is_dir() and any(each.is_file() for each in target.rglob("*"))
-    state, text = ("incomplete", f"incomplete in {target}") if begun else ("missing", f"{size} to download")
-    return facts | {"state": state, "text": f"{text}: {DOWNLOAD.failure}" if DOWNLOAD.failure else text}
+    return facts | missing()
+
+
+def missing() -> dict[str, Any]:
+    """What the page shows about the released model while it is not there, or not complete."""
+    target = released_target()
+    if target.is_dir() and any(each.is_file() for each in target.rglob("*")):
+        state, text = "incomplete", f"incomplete in {target}"
+    else:
+        state, text = "missing", f"{GVM.size / 1e9:.1f} GB to download"
+    why = "stopped; Download resumes it" if DOWNLOAD.stopped else DOWNLOAD.failure
+    facts = {"folder": str(target), "stopped": DOWNLOAD.stopped, "failure": DOWNLOAD.failure}
+    return facts | {"state": state, "notice": GVM.notice, "text": f"{text}: {why}" if why else text}
 
 
 async def refine_frame(request: web.Request) -> web.Response:

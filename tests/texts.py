@@ -11,6 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCALES, PAGES, GUIDE = ROOT / "locales", ROOT / "web" / "docs", ROOT / "docs" / "translating.md"
+SCRIPTS = ROOT / "web" / "js"
 ENGLISH = "en"
 LANGUAGES = sorted(path.name for path in LOCALES.iterdir() if path.is_dir() and path.name != ENGLISH)
 
@@ -33,6 +34,13 @@ def flat(content: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, str]]:
             yield from flat(value, f"{at}{key}/")
         else:
             yield f"{at}{key}", value
+
+
+@cache
+def words_of_scripts() -> dict[str, dict[str, str]]:
+    """What the player and the other parts of the web extension say: ``{language: {key: text}}``."""
+    _, _, table = (SCRIPTS / "texts.js").read_text(encoding="utf-8").partition("const TEXTS = ")
+    return json.JSONDecoder().raw_decode(table)[0]
 
 
 def page(node_id: str, language: str = ENGLISH) -> str:

@@ -6,9 +6,27 @@ import re
 import unicodedata
 
 import pytest
-from texts import ENGLISH, LANGUAGES, LOCALES, PAGES, ROOT, flat, locale, page, table_of, tables, translations, written
+from texts import (
+    ENGLISH,
+    LANGUAGES,
+    LOCALES,
+    PAGES,
+    ROOT,
+    SCRIPTS,
+    flat,
+    locale,
+    page,
+    table_of,
+    tables,
+    translations,
+    words_of_scripts,
+    written,
+)
+
+from gvm_core.models.download import GVM
 
 NODES = json.loads((ROOT / "node_list.json").read_text(encoding="utf-8"))
+FACT = re.compile(r"{\w+}")  # what a script puts into its texts
 NUMBER = re.compile(r"(?:(?<![A-Za-z0-9])-)?\d+(?:\.\d+)?")
 CODE, BOLD = re.compile(r"`([^`]+)`"), re.compile(r"\*\*(.+?)\*\*")
 PATH = re.compile(r"[#%A-Za-z0-9_.-]*[/#%][#%A-Za-z0-9_./-]*[A-Za-z#%/]")
@@ -110,6 +128,29 @@ def test_every_fault_in_a_language_is_found(language):
             at = at[key]
         damage(at)
         assert [fault for fault in faults(content, language) if message in fault], message
+
+
+def test_the_player_and_the_line_of_state_say_the_same_in_every_language():
+    english = words_of_scripts()[ENGLISH]
+    assert sorted(words_of_scripts()) == sorted([ENGLISH, *LANGUAGES])
+    assert english["notice"] == GVM.notice
+    for language, table in words_of_scripts().items():
+        assert list(table) == list(english), language
+        for key, said in table.items():
+            assert said and said == said.strip(), (language, key)
+            assert sorted(FACT.findall(said)) == sorted(FACT.findall(english[key])), (language, key)
+            assert language == ENGLISH or list(differences(english[key], said, language)) == [], (language, key)
+
+
+def test_the_scripts_have_every_text_that_they_use_and_no_other():
+    code = {path.name: path.read_text(encoding="utf-8") for path in SCRIPTS.glob("*.js")}
+    used = {key for text in code.values() for key in re.findall(r"""\btext\("([^"]+)\"""", text)}
+    for kind, name in (("view", "VIEWS"), ("background", "BACKGROUNDS")):
+        choices = json.loads(re.findall(rf"const {name} = (\[.+?\]);", code["player.js"])[0])
+        used |= {f"{kind}.{choice}" for choice in choices}
+    states = re.findall(r"const COLOURS = {(.+?)}", code["model_state.js"])[0]
+    used |= {f"state.{state}" for state in re.findall(r"(\w+):", states)}
+    assert sorted(used) == sorted(words_of_scripts()[ENGLISH])
 
 
 @pytest.mark.parametrize("path", sorted(LOCALES.rglob("*")), ids=lambda p: str(p.relative_to(LOCALES)))

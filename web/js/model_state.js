@@ -1,8 +1,9 @@
 // Says on Load GVM Model whether the chosen model is there, and downloads the released one at the press of a button.
 import { api } from "../../../scripts/api.js";
+import { text } from "./texts.js";
 
-const COLOURS = { found: "#4a4", downloading: "#48c", incomplete: "#c82", missing: "#c82", gone: "#c44" };
-const MEGABYTE = 1e6;
+const COLOURS = { bundled: "#4a4", found: "#4a4", downloading: "#48c", incomplete: "#c82", missing: "#c82", gone: "#c44" };
+const MEGABYTE = 1e6, GIGABYTE = 1e9;
 const HEIGHT = 76; // pixels: a longer text scrolls
 
 /** Give a model loader its line of state. */
@@ -28,7 +29,7 @@ export function addModelState(node) {
       if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
       show(await answer.json());
     } catch (error) {
-      root.textContent = `The state of the model is not known: ${error.message}`;
+      root.textContent = text("state.unknown", { why: error.message });
     }
   };
   const post = (path) => ask(path, { method: "POST" });
@@ -62,25 +63,37 @@ function fill(root, facts, post) {
   const mark = document.createElement("span");
   mark.textContent = "● ";
   mark.style.color = COLOURS[facts.state];
-  const text = document.createElement("span");
-  text.setAttribute("role", "status");
-  text.textContent = facts.state === "downloading" ? progressOf(facts) : facts.text;
-  root.replaceChildren(mark, text);
+  const line = document.createElement("span");
+  line.setAttribute("role", "status");
+  line.textContent = sentence(facts);
+  root.replaceChildren(mark, line);
   if (facts.state === "downloading") {
     const bar = document.createElement("progress");
     Object.assign(bar, facts.total ? { max: facts.total, value: facts.done } : {});
     bar.style.width = "100%";
-    root.append(bar, button("Stop", () => post("/gvm/download/stop")));
+    root.append(bar, button(text("stop"), () => post("/gvm/download/stop")));
   } else if (facts.state === "missing" || facts.state === "incomplete") {
     const notice = document.createElement("div");
-    notice.textContent = facts.notice;
+    notice.textContent = text("notice");
     notice.style.margin = "4px 0";
-    root.append(document.createElement("br"), button(`Download ${(facts.size / 1e9).toFixed(1)} GB from ${facts.repo}`, () => post("/gvm/download/start")), notice);
+    const label = text("download", { size: gigabytes(facts), repo: facts.repo });
+    root.append(document.createElement("br"), button(label, () => post("/gvm/download/start")), notice);
   }
 }
 
-function progressOf({ done, total, text }) {
-  return total ? `${Math.round(done / MEGABYTE)} of ${Math.round(total / MEGABYTE)} MB, ${text}` : `asking for the files, ${text}`;
+/** The state in the user's language. Why a download failed stays as the server says it. */
+function sentence({ state, name, folder, done, total, stopped, failure, ...facts }) {
+  if (state === "downloading") {
+    const [here, all] = [done, total].map((bytes) => Math.round(bytes / MEGABYTE));
+    return total ? text("state.downloading", { done: here, total: all, folder }) : text("state.asking", { folder });
+  }
+  const said = text(`state.${state}`, { name, folder, size: gigabytes(facts) });
+  const why = stopped ? text("stopped") : failure;
+  return why ? text("because", { text: said, why }) : said;
+}
+
+function gigabytes({ size }) {
+  return (size / GIGABYTE).toFixed(1);
 }
 
 function button(label, press) {

@@ -1,5 +1,6 @@
 // A player for mattes. It shows one file, in which each frame is above its matte, in two views side by side with a wipe.
 // It draws with a plain 2D canvas, so it needs no graphics card. ComfyUI loads this file too; by itself it does nothing.
+import { text } from "./texts.js";
 
 export const VIEWS = ["plate", "matte", "status", "over", "edges", "difference"];
 export const BACKGROUNDS = ["checker", "colour", "plate, darkened"];
@@ -52,8 +53,8 @@ function status(a) {
 }
 
 /** "#00b140" to [0, 177, 64]; null if it is not a colour. */
-export function rgbOf(text) {
-  const found = /^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(text ?? "");
+export function rgbOf(code) {
+  const found = /^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(code ?? "");
   return found && found.slice(1).map((part) => parseInt(part, 16));
 }
 
@@ -63,25 +64,22 @@ function element(tag, fields = {}, style = {}) {
   return made;
 }
 
-function button(text, title, press) {
-  const made = element("button", { textContent: text, title, type: "button" }, { minWidth: "2.2em", padding: "0 .4em" });
+function button(label, title, press) {
+  const made = element("button", { textContent: label, title, type: "button" }, { minWidth: "2.2em", padding: "0 .4em" });
   made.setAttribute("aria-label", title);
   made.addEventListener("click", press);
   return made;
 }
 
-function choice(title, names, chosen, change) {
+/** A list of `names`; what it shows for them are the texts `kind`.name. */
+function choice(title, kind, names, chosen, change) {
   const made = element("select", { title }, { flex: "1 1 4em", minWidth: "4em" });
   made.setAttribute("aria-label", title);
-  for (const name of names) made.append(element("option", { value: name, textContent: name }));
+  for (const name of names) made.append(element("option", { value: name, textContent: text(`${kind}.${name}`) }));
   made.value = chosen;
   made.addEventListener("change", () => change(made.value));
   return made;
 }
-
-const HELP =
-  "Space: play. Left, right: one frame. Home, End: first, last. 1-6: view on the right, with Shift on the left. " +
-  "W, E: move the wipe. + and -: zoom, 0: fit. Drag: move the wipe, or the picture when zoomed in. Wheel: zoom.";
 
 /** The player. `root` is its element; `load` gives it a file; `refine` (optional) gives the matte of a frame anew. */
 export class Player {
@@ -102,33 +100,33 @@ export class Player {
   build() {
     const quiet = { background: "var(--comfy-input-bg, #222)", color: "var(--input-text, #ddd)", font: "12px sans-serif" };
     this.root = element("div", { className: "gvm-player" }, { ...quiet, display: "flex", flexDirection: "column", height: "100%" });
-    this.canvas = element("canvas", { tabIndex: 0, title: HELP }, { flex: "1 1 0", minHeight: "0", width: "100%", touchAction: "none" });
+    this.canvas = element("canvas", { tabIndex: 0, title: text("help") }, { flex: "1 1 0", minHeight: "0", width: "100%", touchAction: "none" });
     this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", `Matte player. ${HELP}`);
+    this.canvas.setAttribute("aria-label", `${text("player")} ${text("help")}`);
     this.video = element("video", { muted: true, loop: true, playsInline: true, preload: "auto", crossOrigin: "anonymous" });
     this.earlier = null; // another element of the same file, one frame behind, for "difference"
-    this.seek = element("input", { type: "range", min: 0, max: 0, step: 1, value: 0, title: "frame" }, { flex: "1 1 auto", minWidth: "3em" });
-    this.seek.setAttribute("aria-label", "frame");
-    this.play = button("▶", "play or pause (space)", () => this.toggle());
+    this.seek = element("input", { type: "range", min: 0, max: 0, step: 1, value: 0, title: text("frame") }, { flex: "1 1 auto", minWidth: "3em" });
+    this.seek.setAttribute("aria-label", text("frame"));
+    this.play = button("▶", text("play"), () => this.toggle());
     this.count = element("span", {}, { minWidth: "5.5em", textAlign: "right", fontVariantNumeric: "tabular-nums" });
     this.note = element("span", { role: "status" }, { padding: "0 4px", overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" });
-    this.left = choice("view on the left", VIEWS, this.views[0], (name) => this.show(0, name));
-    this.right = choice("view on the right", VIEWS, this.views[1], (name) => this.show(1, name));
-    this.behind = choice("background of 'over'", BACKGROUNDS, this.background, (name) => this.setBackground(name));
-    this.repeat = button("⟳", "loop", () => this.setLoop(!this.video.loop));
+    this.left = choice(text("left"), "view", VIEWS, this.views[0], (name) => this.show(0, name));
+    this.right = choice(text("right"), "view", VIEWS, this.views[1], (name) => this.show(1, name));
+    this.behind = choice(text("behind"), "background", BACKGROUNDS, this.background, (name) => this.setBackground(name));
+    this.repeat = button("⟳", text("loop"), () => this.setLoop(!this.video.loop));
     const line = (...parts) => {
       const made = element("div", {}, { display: "flex", gap: "4px", alignItems: "center", flex: "0 0 auto", padding: "2px" });
       made.append(...parts);
       return made;
     };
-    const back = button("◀", "one frame back (left)", () => this.step(-1));
-    const on = button("▶|", "one frame on (right)", () => this.step(1));
-    const fit = button("fit", "fit the frame (0)", () => this.setZoom(0));
-    const closer = button("+", "zoom in (+)", () => this.setZoom(this.zoom + 1));
+    const back = button("◀", text("back"), () => this.step(-1));
+    const on = button("▶|", text("on"), () => this.step(1));
+    const fit = button(text("fit"), text("fit the frame"), () => this.setZoom(0));
+    const closer = button("+", text("zoom in"), () => this.setZoom(this.zoom + 1));
     this.root.append(this.canvas, line(this.play, back, on, this.seek, this.count, this.repeat), line(this.left, this.right, this.behind, fit, closer), this.note);
     this.listen();
     this.setLoop(true);
-    this.say("Run the workflow: the matte is shown here.");
+    this.say(text("run first"));
   }
 
   listen() {
@@ -142,7 +140,7 @@ export class Player {
     this.video.addEventListener("seeked", () => this.draw());
     this.video.addEventListener("play", () => this.setPlaying(true));
     this.video.addEventListener("pause", () => this.setPlaying(false));
-    this.video.addEventListener("error", () => this.video.src && this.say("the browser cannot play the file; run the node again"));
+    this.video.addEventListener("error", () => this.video.src && this.say(text("cannot play")));
     this.sized = new ResizeObserver(() => this.draw());
     this.sized.observe(this.canvas);
   }
@@ -168,9 +166,9 @@ export class Player {
     }
   }
 
-  say(text) {
-    this.note.textContent = text;
-    this.note.style.display = text ? "" : "none";
+  say(sentence) {
+    this.note.textContent = sentence;
+    this.note.style.display = sentence ? "" : "none";
   }
 
   // ------------------------------------------------------------------------------------------------ what is shown
@@ -186,8 +184,8 @@ export class Player {
     this.draw();
   }
 
-  setColour(text) {
-    const found = rgbOf(text);
+  setColour(code) {
+    const found = rgbOf(code);
     if (found) this.colour = found;
     this.draw();
   }
