@@ -51,7 +51,9 @@ def roomy_disk(monkeypatch):
 def pytest_collection_modifyitems(items):
     """Where processes share the tests, a file is one's, and so is all that needs a ComfyUI: servers are dear to start."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("comfy" if "comfyui" in getattr(item, "fixturenames", ()) else item.path.name))
+        item.add_marker(
+            pytest.mark.xdist_group("comfy" if "comfyui" in getattr(item, "fixturenames", ()) else item.path.name)
+        )
 
 
 def pytest_terminal_summary(terminalreporter):
