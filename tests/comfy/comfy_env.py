@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -27,7 +28,10 @@ from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).absolute().parents[2]
-OLDEST = "0.8.0"  # the oldest release the pack supports, and its commit
+PROJECT = (REPO / "pyproject.toml").read_text("utf-8")
+OLDEST = re.search(r'^requires-comfyui = ">=([\d.]+)"', PROJECT, re.MULTILINE)[
+    1
+]  # the oldest release that is supported
 OLDEST_COMMIT = "fc0cb10bcbee6e73ed3caf34c27f7bde4559a07f"
 UNUSED_DATA = "comfy/text_encoders/llama_tokenizer/tokenizer.json"  # partial copies of the history lack this large file
 UNUSED_PACKAGES = ("comfyui-workflow-templates",)  # pages and pictures; the server starts without them
@@ -50,7 +54,7 @@ def releases(checkout: Path, into: Path = REPO / ".cache") -> dict[str, Path | N
     The oldest is the folder COMFYUI_OLDEST_PATH names, or else is exported from the checkout's own history.
 
     Returns:
-        ``{"found": checkout, "0.8.0": folder}``; None in place of the second where the history does not reach that far.
+        ``{"found": checkout, OLDEST: folder}``; None in place of the second where the history does not reach that far.
     """
     oldest = _named_by("COMFYUI_OLDEST_PATH") or _export(checkout, OLDEST_COMMIT, into / f"comfyui-{OLDEST}")
     return {"found": checkout, OLDEST: oldest}
