@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from comfy_env import Server
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
 NEEDS_SAM = "one_person_sam3.json"  # and a model that is not bundled
 WITHOUT_NETWORK = "refine_stored_matte.json"
 WORKFLOWS = sorted(path.name for path in (ROOT / "workflows").glob("*.json"))
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 pytestmark = [pytest.mark.comfy, pytest.mark.browser]
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    """The path of a Chromium."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("NO CHROMIUM FOUND: install one. ComfyUI's page with this pack was NOT tested.")
-    return found
-
-
-@pytest.fixture(scope="module")
-def page(chromium, comfyui, comfy_python, tmp_path_factory):
+def page(browse, comfyui, comfy_python, tmp_path_factory):
     """ComfyUI's page, ready, on a server that has never seen our samples."""
     base = tmp_path_factory.mktemp("base")
-    with Server(comfyui, comfy_python, base, {"ComfyUI-GVM": ROOT}) as server, sync_playwright() as playwright:
-        server.post("/settings/Comfy.TutorialCompleted", True)  # or a dialog covers a first visit
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.goto(server.url)
-        page.wait_for_function("window.app?.graph && window.app.extensionManager?.command", timeout=120_000)
-        page.get_by_test_id("queue-button").wait_for(timeout=120_000)
+    with Server(comfyui, comfy_python, base, {"ComfyUI-GVM": ROOT}) as server, browse(server) as page:
         yield page
-        browser.close()
 
 
 @pytest.mark.parametrize("name", [name for name in WORKFLOWS if name != NEEDS_SAM])
