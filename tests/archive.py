@@ -1,4 +1,4 @@
-"""The archive that the Comfy Registry serves: git's files without those that ``.comfyignore`` names."""
+"""What users install: git's files, and the Comfy Registry's archive, which lacks those that ``.comfyignore`` names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).absolute().parents[1]
-NO_GIT = "NO GIT CHECKOUT: what the Registry's archive holds was NOT tested."
 
 
 def packed_files() -> list[str]:
@@ -20,7 +19,21 @@ def packed_files() -> list[str]:
 
 def unpack(folder: Path) -> Path:
     """Put the files of the archive into a new folder, as the Manager unpacks them."""
-    for name in packed_files():
+    return copy(packed_files(), folder)
+
+
+def commit(folder: Path) -> Path:
+    """Put the files of this checkout, as they are now, into a new git repository with one commit."""
+    copy(git("ls-files"), folder)
+    command = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for step in (["init", "--quiet", "-b", "main"], ["add", "--all", "--force"], ["commit", "--quiet", "-m", "one"]):
+        subprocess.check_call([*command, *step], env=outside_git())
+    return folder
+
+
+def copy(names: list[str], folder: Path) -> Path:
+    """Copy files of the pack into a folder, each to its place."""
+    for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     return folder
@@ -29,7 +42,7 @@ def unpack(folder: Path) -> Path:
 def git(*arguments: str) -> list[str]:
     """What git prints of this checkout, line by line."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
-        pytest.skip(NO_GIT)
+        pytest.skip("NO GIT CHECKOUT: what the Registry and the Manager install was NOT tested.")
     command = ["git", "-c", "core.quotePath=false", *arguments]
     return subprocess.check_output(command, cwd=ROOT, env=outside_git(), text=True, encoding="utf-8").splitlines()
 

@@ -13,7 +13,7 @@ import sys
 import zipfile
 
 import pytest
-from archive import ROOT, outside_git, packed_files, unpack
+from archive import ROOT, commit, outside_git, packed_files, unpack
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -133,12 +133,7 @@ def packed(tmp_path_factory):
         pytest.skip(
             "NO COMFY-CLI FOUND: set COMFY_CLI to its command, or install it. Publishing to the Registry was NOT tested."
         )
-    folder = tmp_path_factory.mktemp("checkout")
-    packed_files()  # or skip
-    tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, env=outside_git(), text=True).splitlines()
-    for name in tracked:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
+    folder = commit(tmp_path_factory.mktemp("checkout"))
     home = {"HOME": str(folder.parent), "XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("config")), "DO_NOT_TRACK": "1"}
 
     def call(*command: str) -> str:
@@ -146,8 +141,6 @@ def packed(tmp_path_factory):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    call("git", "init", "--quiet")
-    call("git", "add", "--all")
     said = call(comfy, "--skip-prompt", "--no-enable-telemetry", "node", "validate")
     call(comfy, "--skip-prompt", "--no-enable-telemetry", "node", "pack")
     with zipfile.ZipFile(folder / "node.zip") as archive:
