@@ -55,6 +55,16 @@ def test_the_manager_calls_the_pack_unsupported_nowhere():
     assert re.fullmatch(r">=\d+\.\d+\.\d+", COMFY["requires-comfyui"]), "an upper bound would shut out new releases"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the workflow runs on Linux")
+def test_only_the_tag_of_this_version_is_published():
+    workflow = (ROOT / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8")
+    (check,) = re.findall(r"^ +run: (.+)$", workflow, re.MULTILINE)
+    for tag, right in ((f"v{PROJECT['version']}", True), ("v0.0.0", False), ("v0", False)):
+        variables = outside_git() | {"GITHUB_REF_NAME": tag}
+        done = subprocess.run(["bash", "-ec", check], cwd=ROOT, env=variables, capture_output=True)
+        assert (done.returncode == 0) == right, tag
+
+
 def test_the_readme_states_the_versions_that_the_registry_gets():
     versions = f"ComfyUI {COMFY['requires-comfyui'][2:]} or later and Python {PROJECT['requires-python'][2:]} or later"
     assert versions in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
