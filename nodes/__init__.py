@@ -11,6 +11,7 @@ from .load import GVMLoadModel, register_model_folder
 from .matte import GVMMatte
 from .measure import GVMCompareMattes, GVMSyntheticClip
 from .preview import GVMPreviewMatte
+from .renames import register_renames
 from .routes import register_routes
 from .save import GVMSaveMatte
 from .stages import GVMDecode, GVMDenoise, GVMEncode
@@ -38,6 +39,10 @@ NODES: list[type[io.ComfyNode]] = [
 
 class GVMExtension(ComfyExtension):
     """The extension ComfyUI-GVM."""
+
+    async def on_load(self) -> None:
+        """Tell ComfyUI what the nodes were called in earlier releases."""
+        await register_renames(NODES)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, in menu order."""

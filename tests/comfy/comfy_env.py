@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -27,8 +28,12 @@ from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).absolute().parents[2]
-OLDEST = "0.8.0"  # the oldest release the pack supports, and its commit
+PROJECT = (REPO / "pyproject.toml").read_text("utf-8")
+OLDEST = re.search(r'^requires-comfyui = ">=([\d.]+)"', PROJECT, re.MULTILINE)[
+    1
+]  # the oldest release that is supported
 OLDEST_COMMIT = "fc0cb10bcbee6e73ed3caf34c27f7bde4559a07f"
+OLDEST_LIBRARIES = "transformers==4.57.6 huggingface_hub==0.36.2 av==14.2.0 safetensors==0.4.3 einops==0.3.0"
 UNUSED_DATA = "comfy/text_encoders/llama_tokenizer/tokenizer.json"  # partial copies of the history lack this large file
 UNUSED_PACKAGES = ("comfyui-workflow-templates",)  # pages and pictures; the server starts without them
 
@@ -50,7 +55,7 @@ def releases(checkout: Path, into: Path = REPO / ".cache") -> dict[str, Path | N
     The oldest is the folder COMFYUI_OLDEST_PATH names, or else is exported from the checkout's own history.
 
     Returns:
-        ``{"found": checkout, "0.8.0": folder}``; None in place of the second where the history does not reach that far.
+        ``{"found": checkout, OLDEST: folder}``; None in place of the second where the history does not reach that far.
     """
     oldest = _named_by("COMFYUI_OLDEST_PATH") or _export(checkout, OLDEST_COMMIT, into / f"comfyui-{OLDEST}")
     return {"found": checkout, OLDEST: oldest}
@@ -233,7 +238,7 @@ class Server:
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
             self._process = subprocess.Popen(self._command, cwd=self.base, env=variables(), **streams)
         try:
-            self._wait(lambda: self.get("/queue"), self._patience, "its first answer")
+            self.wait_for(lambda: self.get("/queue"), self._patience, "its first answer")
         except BaseException:
             self.stop()
             raise
@@ -265,11 +270,13 @@ class Server:
         return self._ask(path)
 
     def post(self, path: str, content: Any = None) -> Any:
-        """Send JSON to a path, or nothing where no content is given, and return the answer.
+        """Send JSON or bytes to a path, or nothing where no content is given, and return the answer.
 
         Raises:
             RefusedError: The server answered with an error, such as 400 for a prompt it cannot run.
         """
+        if isinstance(content, bytes):
+            return self._ask(path, content, "text/plain")
         return self._ask(path, b"" if content is None else json.dumps(content).encode(), "application/json")
 
     def upload(self, file: Path) -> str:
@@ -286,7 +293,9 @@ class Server:
 
     def history(self, prompt_id: str, timeout: float = 120) -> dict:
         """The record of a finished prompt: ``outputs``, ``status``, ... It appears a moment after the last event."""
-        return self._wait(lambda: self.get(f"/history/{prompt_id}").get(prompt_id), timeout, f"the end of {prompt_id}")
+        return self.wait_for(
+            lambda: self.get(f"/history/{prompt_id}").get(prompt_id), timeout, f"the end of {prompt_id}"
+        )
 
     def run(self, graph: dict, timeout: float = 120) -> dict:
         """Run a graph to its end and return its outputs, ``{node id: {"images": [...], ...}}``.
@@ -307,16 +316,8 @@ class Server:
         """Listen to what the server tells a client, as a context manager; queue prompts with its `client_id`."""
         return Events(self.url, client_id or uuid.uuid4().hex)
 
-    def _ask(self, path: str, content: bytes | None = None, kind: str = "") -> Any:
-        request = urllib.request.Request(self.url + path, content, {"Content-Type": kind} if kind else {})
-        try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
-                return _decode(answer)
-        except urllib.error.HTTPError as error:
-            raise RefusedError(path, error.code, _decode(error)) from None
-
-    def _wait(self, look: Callable[[], Any], timeout: float, what: str) -> Any:
-        """Look until there is something to see."""
+    def wait_for(self, look: Callable[[], Any], timeout: float, what: str) -> Any:
+        """Look until there is something to see, and return it."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
@@ -327,6 +328,14 @@ class Server:
             time.sleep(0.05)
         state = f"still running after {timeout} s" if self._process.poll() is None else "the server has ended"
         raise TimeoutError(f"waited in vain for {what}, {state}; its log ends with:\n{self.log[-4000:]}")
+
+    def _ask(self, path: str, content: bytes | None = None, kind: str = "") -> Any:
+        request = urllib.request.Request(self.url + path, content, {"Content-Type": kind} if kind else {})
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+                return _decode(answer)
+        except urllib.error.HTTPError as error:
+            raise RefusedError(path, error.code, _decode(error)) from None
 
 
 @dataclass(frozen=True)

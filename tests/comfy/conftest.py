@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import contextmanager
+
 import pytest
 from comfy_env import OLDEST, environment, find_comfyui, releases
 
@@ -11,6 +14,7 @@ TOO_YOUNG = (
     f"NO COMFYUI {OLDEST} FOUND: set COMFYUI_OLDEST_PATH, or fetch the whole history of the ComfyUI there is. "
     "The nodes were NOT tested on the oldest release they support."
 )
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def pytest_generate_tests(metafunc):
@@ -33,3 +37,26 @@ def comfyui(request):
 def comfy_python(comfyui):
     """A python with ComfyUI's requirements in it and no others, and nothing of the user's touched."""
     return environment(find_comfyui())
+
+
+@pytest.fixture(scope="session")
+def browse():
+    """Opens the page of a server in a Chromium: a context manager that gives the page when it is ready."""
+    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if chromium is None:
+        pytest.skip("NO CHROMIUM FOUND: install one. ComfyUI's page with this pack was NOT tested.")
+    from playwright.sync_api import sync_playwright
+
+    @contextmanager
+    def opened(server):
+        server.post("/settings/Comfy.TutorialCompleted", True)  # or a dialog covers a first visit
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page(viewport={"width": 1600, "height": 1000})
+            page.goto(server.url)
+            page.wait_for_function("window.app?.graph && window.app.extensionManager?.command", timeout=120_000)
+            page.get_by_test_id("queue-button").wait_for(timeout=120_000)
+            yield page
+            browser.close()
+
+    return opened

@@ -12,25 +12,14 @@ import numpy as np
 import pytest
 from comfy_env import Server
 from hub import HubServer
-from playwright.sync_api import sync_playwright
 from texts import ENGLISH, LANGUAGES, locale, words_of_scripts
 
 ROOT = Path(__file__).parents[2]
 NEEDS_SAM = "one_person_sam3.json"  # and a model that is not bundled
 WITHOUT_NETWORK = "refine_stored_matte.json"
 WORKFLOWS = sorted(path.name for path in (ROOT / "workflows").glob("*.json"))
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 pytestmark = [pytest.mark.comfy, pytest.mark.browser]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """The path of a Chromium."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("NO CHROMIUM FOUND: install one. ComfyUI's page with this pack was NOT tested.")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +36,11 @@ def hub(tiny_folder):
 
 
 @pytest.fixture(scope="module")
-def pages(chromium, comfyui, comfy_python, tmp_path_factory, hub):
+def pages(browse, comfyui, comfy_python, tmp_path_factory, hub):
     """Gives ComfyUI's page, ready, with either renderer of nodes, on a server that has never seen our samples."""
     base = tmp_path_factory.mktemp("base")
-    with Server(comfyui, comfy_python, base, {"ComfyUI-GVM": ROOT}) as server, sync_playwright() as playwright:
-        server.post("/settings/Comfy.TutorialCompleted", True)  # or a dialog covers a first visit
+    with Server(comfyui, comfy_python, base, {"ComfyUI-GVM": ROOT}) as server, browse(server) as page:
         server.post("/settings/Comfy.Minimap.Visible", False)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.complaints = []
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on("console", lambda line: line.type == "error" and page.complaints.append(line.text))
@@ -69,7 +55,6 @@ def pages(chromium, comfyui, comfy_python, tmp_path_factory, hub):
 
         ready.base, ready.url = base, server.url
         yield ready
-        browser.close()
 
 
 @pytest.fixture(scope="module", params=["old", "new"])

@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from comfy_env import OLDEST_LIBRARIES
 
 from gvm_core import __version__
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 REQUIREMENTS = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.strip()]
 OURS = "generative-video-matting"
 WORLDS = {
-    "oldest": "transformers==4.57.6 huggingface_hub==0.36.2 av==14.2.0 numpy==1.25.0 safetensors==0.4.3 einops==0.3.0",
+    "oldest": f"{OLDEST_LIBRARIES} numpy==1.25.0",
     "newest": "transformers huggingface_hub av numpy safetensors einops",
 }
 """What of ComfyUI's own requirements decides what our requirements would bring."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ def test_the_python_of_the_readme_runs_as_it_stands(tmp_path, monkeypatch, capsy
     code = [block for kind, block in BLOCKS if kind == "python"]
     assert code
     for block in code:
-        exec(compile(block, "README.md", "exec"), {})
+        Path("example.py").write_text(block, encoding="utf-8")
+        runpy.run_path("example.py")
     assert capsys.readouterr().out.startswith("0 tensor(")
 
 

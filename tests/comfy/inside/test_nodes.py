@@ -1,5 +1,6 @@
 """The nodes in a real ComfyUI's process: what a user loses here is the pack."""
 
+import asyncio
 import importlib.util
 import logging
 import sys
@@ -45,6 +46,14 @@ def test_the_pack_loads_without_a_warning_and_with_the_nodes_it_promises(pack, n
         assert schema.category == "GVM" and schema.description
         assert all(entry.tooltip for entry in schema.inputs), node_id
         assert kind.GET_NODE_INFO_V1()["name"] == node_id
+
+
+def test_a_rename_costs_nothing_where_a_script_uses_the_nodes_without_a_server(pack):
+    renames = importlib.import_module(f"{pack.module}.nodes.renames")
+    made_up = renames.Rename("GVMDrawClip", "GVMSyntheticClip", {"tier": "difficulty"})
+    asyncio.run(renames.register_renames(list(pack.nodes.values()), [made_up]))
+    told = renames.replacement(made_up, pack.nodes["GVMSyntheticClip"].GET_SCHEMA())
+    assert {"new_id": "tier", "old_id": "difficulty"} in told["input_mapping"]
 
 
 def test_importing_the_pack_adds_nothing_noticeable_to_comfyuis_start(pack):
