@@ -50,10 +50,9 @@ def roomy_disk(monkeypatch):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Where processes share the tests, a file is one's, and so is all that needs a ComfyUI: servers are dear to start."""
-    for item in items:
-        item.add_marker(
-            pytest.mark.xdist_group("comfy" if "comfyui" in getattr(item, "fixturenames", ()) else item.path.name)
-        )
+    for item in items if SHARED else ():
+        dear = "comfyui" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("comfy" if dear else item.path.name))
 
 
 def pytest_terminal_summary(terminalreporter):
