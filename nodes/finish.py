@@ -11,7 +11,6 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..gvm_core.errors import InputError
 from ..gvm_core.finishing import AT_ONCE, foregrounds, refined
 from ..gvm_core.frames import Clip
 from ..gvm_core.host.comfy import FrameBar
@@ -21,7 +20,7 @@ from ..gvm_core.post.foreground import FARTHEST, LIMITS, SCREENS, ForegroundSett
 from ..gvm_core.post.light import Light
 from ..gvm_core.post.refine import RefineSettings
 from ..gvm_core.runs.outputs import decoded, encoded
-from .review import REFINABLE, review
+from .review import REFINABLE, refuse_without_frames, review
 from .sockets import matched, schema, to_alpha, to_mask
 
 log = logging.getLogger(__name__)
@@ -104,8 +103,7 @@ class GVMRefineMatte(io.ComfyNode):
     def execute(cls, mask: Tensor, images: Tensor | None = None, **sliders: Any) -> io.NodeOutput:
         """Refine every matte."""
         settings = RefineSettings(**sliders)
-        if images is None and settings.needs_frames:
-            raise InputError("chatter and guided need the frames: connect them to images, or set both to 0")
+        refuse_without_frames(settings, images)
         node_id = cls.hidden.unique_id
         REFINABLE.keep(node_id, mask, images)
         frames, alpha = matched(mask, images)

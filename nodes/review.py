@@ -14,17 +14,17 @@ from uuid import uuid4
 
 import comfy.model_management
 import folder_paths
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..gvm_core.errors import InputError, MediaError
 from ..gvm_core.finishing import refined
+from ..gvm_core.frames import Clip
+from ..gvm_core.host.comfy import preview
 from ..gvm_core.media.formats import REVIEW
 from ..gvm_core.media.video_writer import VideoWriter
 from ..gvm_core.post.refine import RefineSettings
-from ..gvm_core.post.views import stacked
+from ..gvm_core.post.views import reduced, stacked
 from .sockets import matched
 
 log = logging.getLogger(__name__)
@@ -94,9 +94,9 @@ class Refinable:
         if not inputs or any(each is None for each in inputs):
             raise InputError("run the node once more: ComfyUI does not hold its frames any more")
         wanted = RefineSettings(**settings)
-        if len(inputs) == 1 and wanted.needs_frames:
-            raise InputError("chatter and guided need the frames: connect them to images")
-        frames, alpha = matched(inputs[0], inputs[1] if len(inputs) == 2 else None)  # pyright: ignore[reportArgumentType]
+        mask, images = (*inputs, None)[:2]
+        refuse_without_frames(wanted, images)
+        frames, alpha = matched(mask, images)  # pyright: ignore[reportArgumentType]
         if not 0 <= frame < len(alpha):
             raise InputError(f"there is no frame {frame}: there are {len(alpha)}")
         first, stop = max(frame - wanted.margin, 0), frame + wanted.margin + 1
@@ -110,10 +110,12 @@ REFINABLE = Refinable()
 
 def png_of(alpha: Tensor) -> bytes:
     """A matte ``[1, H, W]`` as an 8-bit PNG, of the size that the player shows."""
-    black = alpha.new_zeros(1, 3, *alpha.shape[1:])
-    grey = stacked(black, alpha[None])[0, 0].chunk(2)[1]
     content = BytesIO()
-    Image.fromarray((grey * 255).round().to(torch.uint8).numpy().astype(np.uint8)).save(
-        content, "PNG", compress_level=1
-    )
+    preview(Clip(reduced(alpha[None]))).save(content, "PNG", compress_level=1)
     return content.getvalue()
+
+
+def refuse_without_frames(settings: RefineSettings, images: Tensor | None) -> None:
+    """Raise `InputError` if a setting needs frames and there are none."""
+    if images is None and settings.needs_frames:
+        raise InputError("chatter and guided need the frames: connect them to images, or set both to 0")

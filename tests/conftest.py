@@ -48,12 +48,11 @@ def roomy_disk(monkeypatch):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Where processes share the tests, a file is one's, and so is all that needs a ComfyUI: servers are dear to start."""
-    for item in items:
-        item.add_marker(
-            pytest.mark.xdist_group("comfy" if "comfyui" in getattr(item, "fixturenames", ()) else item.path.name)
-        )
+    for item in items if hasattr(config, "workerinput") else ():
+        dear = "comfyui" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("comfy" if dear else item.path.name))
 
 
 def pytest_terminal_summary(terminalreporter):

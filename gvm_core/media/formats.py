@@ -211,7 +211,7 @@ FORMATS = {form.name: form for form in ALL}
 """All formats, by name. No encoder here reorders frames, and each frame is one packet."""
 PNG16 = FORMATS["png16"]
 REVIEW = replace(
-    FORMATS["h264"], name="review", title="H.264, for review", options={**H264, "preset": "superfast", "g": "12"}
+    FORMATS["h264"], name="review", title="H.264, for review", options={**H264, "preset": "ultrafast", "g": "12"}
 )
 """For looking at a matte, not for delivery: written quickly, and a player finds each frame quickly."""
 BY_SUFFIX = {".mp4": "h264", ".mov": "prores4444", ".mkv": "ffv1", ".webm": "vp9", ".png": "png16", ".exr": "exr_half"}

@@ -111,11 +111,15 @@ def stacked(frames: Tensor, alpha: Tensor, largest: int = REVIEWED) -> Tensor:
         >>> stacked(torch.rand(1, 3, 300, 400), torch.rand(1, 1, 300, 400), largest=200).shape
         torch.Size([1, 3, 300, 200])
     """
-    height, width = frames.shape[-2:]
+    return torch.cat([reduced(each, largest) for each in (frames, alpha.expand(-1, 3, -1, -1))], dim=2)
+
+
+def reduced(pictures: Tensor, largest: int = REVIEWED) -> Tensor:
+    """``[T, C, H, W]`` in 0..1, at the size they have in `stacked`."""
+    height, width = pictures.shape[-2:]
     scale = min(1, largest / max(height, width))
     size = [2 * max(math.ceil(edge * scale / 2), 1) for edge in (height, width)]
-    grey = alpha.expand(-1, 3, -1, -1)
-    return torch.cat([resize(each.clamp(0, 1), (size[0], size[1])) for each in (frames, grey)], dim=2)
+    return resize(pictures.clamp(0, 1), (size[0], size[1]))
 
 
 def difference(alpha: Tensor, before: Tensor | None = None) -> Tensor:

@@ -36,7 +36,6 @@ class Shot:
         matte: Where the mattes go. The suffix chooses the format (see `format_for`): ``.mov``, ``.mkv``, ``.mp4``,
             ``.webm``; a folder or a pattern such as ``shot.####.exr`` for pictures; ``.png`` or ``.exr`` for one frame.
         preview: The subject over a checkerboard: ``.mp4`` or ``.mov``, for a single frame also ``.png``; None for none.
-        review: Frames above their mattes, for a player: ``.mp4``; None for none.
         subject: Where the subject's colours go, with its alpha: as ``matte``, in a format that holds alpha; None for none.
         delivery: How these are written.
         first: Index of the first frame.
@@ -50,6 +49,7 @@ class Shot:
             any size. A single mask is for all frames. None lets the network look everywhere.
         region_start: Index of the source's frame that the first mask is for.
         follow: Find the subject in a first pass at low size, and look there.
+        review: Frames above their mattes, for a player: ``.mp4``; None for none.
 
     Raises:
         InputError: If there is no light of this name.
@@ -60,7 +60,6 @@ class Shot:
     source: Path
     matte: Path
     preview: Path | None = None
-    review: Path | None = None
     first: int = 0
     last: int | None = None
     fps: Fraction | None = None
@@ -73,6 +72,7 @@ class Shot:
     region: Path | None = None
     region_start: int = 0
     follow: bool = False
+    review: Path | None = None
 
     def __post_init__(self) -> None:
         light_called(self.light)

@@ -67,7 +67,9 @@ def run(page, *, seed=0):
     """Press Run, and wait for the end. Return what the page heard."""
     page.evaluate(SEED, seed)
     page.evaluate(LISTEN)
-    page.get_by_test_id("queue-button").click()
+    with page.expect_response("**/prompt") as answer:
+        page.get_by_test_id("queue-button").click()
+    assert answer.value.ok, answer.value.text()
     page.wait_for_function("window.gvmHeard.end", timeout=180_000)
     heard = page.evaluate("window.gvmHeard")
     assert heard["end"] == "execution_success", json.dumps(heard)
@@ -170,6 +172,16 @@ def test_the_player_shows_every_view_frame_by_frame_with_the_keyboard_alone(page
     assert frame_in_view() == stopped
 
 
+def test_a_workflow_that_is_opened_once_more_still_shows_its_matte(page):
+    page.evaluate(OPEN, "refine_stored_matte.json")
+    run(page, seed=2)
+    page.evaluate(OPEN, "three_stages.json")
+    page.wait_for_function("window.app.graph.nodes.some(n => n.type === 'GVMDecode')", timeout=30_000)
+    page.get_by_text("refine_stored_matte").first.click()
+    page.wait_for_function("window.app.graph.nodes.some(n => n.title === 'After')", timeout=30_000)
+    assert pixels(page, "After")[..., :3].std() > 10
+
+
 def test_a_slider_of_the_refine_node_shows_its_effect_at_once(page, pages):
     page.evaluate(OPEN, "refine_stored_matte.json")
     run(page, seed=1)
@@ -189,7 +201,7 @@ def test_a_slider_of_the_refine_node_shows_its_effect_at_once(page, pages):
         page.keyboard.press("ArrowRight")  # the next frame is refined, too
     assert answer.value.ok
     page.request.post(f"{pages.url}/free", data={"free_memory": True})
-    for expand in range(20):  # until ComfyUI has let go of the frames
+    for expand in range(1, 20):  # until ComfyUI has let go of the frames
         with page.expect_response("**/gvm/refine") as answer:
             page.evaluate(MOVE, ["GVMRefineMatte", "expand", expand])
         if not answer.value.ok:

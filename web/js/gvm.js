@@ -2,7 +2,7 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { addModelState } from "./model_state.js";
-import { addPlayer, showOutput } from "./player_nodes.js";
+import { addPlayer, showKept, showOutput } from "./player_nodes.js";
 import { offerSamples, provideSamples } from "./samples.js";
 
 app.registerExtension({
@@ -11,6 +11,9 @@ app.registerExtension({
     api.addEventListener("executed", ({ detail }) => showOutput(String(detail.display_node ?? detail.node), detail.output));
   },
   beforeConfigureGraph: provideSamples,
+  afterConfigureGraph() {
+    setTimeout(showKept); // ComfyUI brings back what it has kept after the graph
+  },
   nodeCreated(node) {
     offerSamples(node);
     addPlayer(node);

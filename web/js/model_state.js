@@ -1,5 +1,6 @@
 // Says on Load GVM Model whether the chosen model is there, and downloads the released one at the press of a button.
 import { api } from "../../../scripts/api.js";
+import { after } from "./after.js";
 import { text } from "./texts.js";
 
 const COLOURS = { bundled: "#4a4", found: "#4a4", downloading: "#48c", incomplete: "#c82", missing: "#c82", gone: "#c44" };
@@ -34,27 +35,15 @@ export function addModelState(node) {
   };
   const post = (path) => ask(path, { method: "POST" });
   const refresh = () => ask(`/gvm/model/${encodeURIComponent(chosen.value)}`);
-  const before = chosen.callback;
-  chosen.callback = function (...rest) {
-    const answer = before?.apply(this, rest);
-    refresh();
-    return answer;
-  };
+  after(chosen, "callback", refresh);
   const heard = ({ detail }) => show(detail);
   api.addEventListener("gvm.download", heard);
   api.addEventListener("execution_success", refresh);
-  const removed = node.onRemoved;
-  node.onRemoved = function (...rest) {
+  after(node, "onRemoved", () => {
     api.removeEventListener("gvm.download", heard);
     api.removeEventListener("execution_success", refresh);
-    return removed?.apply(this, rest);
-  };
-  const configured = node.onConfigure;
-  node.onConfigure = function (...rest) {
-    const answer = configured?.apply(this, rest);
-    refresh();
-    return answer;
-  };
+  });
+  after(node, "onConfigure", refresh);
   refresh();
 }
 

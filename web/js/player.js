@@ -81,7 +81,7 @@ function choice(title, kind, names, chosen, change) {
   return made;
 }
 
-/** The player. `root` is its element; `load` gives it a file; `refine` (optional) gives the matte of a frame anew. */
+/** The player. `root` is its element; `load` gives it a file. It calls `onLoad` then, and `onFrame` when it goes to a frame. */
 export class Player {
   constructor(views = ["plate", "over"]) {
     this.views = [...views];
@@ -93,7 +93,7 @@ export class Player {
     this.file = null;
     this.frame = 0;
     this.live = null; // { frame, image }: a matte that replaces the file's
-    this.onFrame = null;
+    this.onLoad = this.onFrame = null;
     this.build();
   }
 
@@ -153,6 +153,7 @@ export class Player {
     this.frame = Math.min(this.frame, frames - 1);
     this.seek.max = frames - 1;
     this.say("");
+    this.onLoad?.();
     if (this.earlier) this.earlier.src = url;
     this.video.src = url;
   }

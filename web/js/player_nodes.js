@@ -1,6 +1,7 @@
 // Puts the player on the nodes that have a matte, and lets the sliders of GVM Refine Matte act on the frame in view.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { after } from "./after.js";
 import { BACKGROUNDS, Player, VIEWS } from "./player.js";
 
 const KEY = "gvm_review";
@@ -29,14 +30,10 @@ export function addPlayer(node) {
   widget.serialize = false; // no value of it in prompts and workflows
   players.set(node, player);
   followWidgets(node, player);
-  const removed = node.onRemoved;
-  node.onRemoved = function (...rest) {
+  after(node, "onRemoved", () => {
     players.delete(node);
     player.remove();
-    return removed?.apply(this, rest);
-  };
-  const known = app.nodeOutputs?.[node.id]; // a workflow that is opened once more
-  if (known) show(node, player, known);
+  });
 }
 
 /** Show what a run gave, on the node that it is for. */
@@ -44,16 +41,19 @@ export function showOutput(id, output) {
   for (const [node, player] of players) if (idOf(node) === id) show(node, player, output);
 }
 
+/** Show again what ComfyUI has kept of earlier runs: a workflow is opened once more. */
+export function showKept() {
+  for (const [node, player] of players) show(node, player, app.nodeOutputs?.[node.id]);
+}
+
 /** Inside subgraphs, the server's id of a node is that of every node around it, and its own. */
-function idOf(node) {
-  const around = [];
-  for (let graph = node.graph; graph && !graph.isRootGraph; ) {
-    const outer = [...players.keys(), ...(app.graph?.nodes ?? [])].find((each) => each.subgraph === graph);
-    if (!outer) break;
-    around.unshift(outer.id);
-    graph = outer.graph;
+function idOf(node, graph = app.rootGraph ?? app.graph, around = "") {
+  for (const each of graph.nodes) {
+    if (each === node) return `${around}${each.id}`;
+    const inside = each.subgraph && idOf(node, each.subgraph, `${around}${each.id}:`);
+    if (inside) return inside;
   }
-  return [...around, node.id].join(":");
+  return null;
 }
 
 function show(node, player, output) {
@@ -78,28 +78,23 @@ function followWidgets(node, player) {
   const sliders = node.comfyClass === "GVMRefineMatte" ? refiner(node, player) : null;
   for (const widget of node.widgets ?? []) {
     const act = sliders && typeof widget.value === "number" ? sliders : FOLLOW[widget.name]?.bind(null, player);
-    if (!act) continue;
-    const before = widget.callback;
-    widget.callback = function (value, ...rest) {
-      const answer = before?.call(this, value, ...rest);
-      act(value);
-      return answer;
-    };
+    if (act) after(widget, "callback", act);
   }
 }
 
 /** Asks the server for the refined matte of the frame in view, one question at a time and always the newest. */
 function refiner(node, player) {
-  let waiting = null, busy = false, moved = false;
+  let waiting = null, busy = false;
+  let used = null; // the sliders of the run whose file is shown
+  const sliders = () => Object.fromEntries(node.widgets.filter((each) => typeof each.value === "number").map((each) => [each.name, each.value]));
+  const changed = () => player.video.paused && JSON.stringify(sliders()) !== used;
+  const question = () => JSON.stringify({ node: idOf(node), frame: player.frame, settings: sliders() });
   const ask = async () => {
-    if (busy || !player.file || !moved) return;
+    if (busy || !player.file) return;
+    if (!changed()) return player.setLive(null);
     busy = true;
-    const frame = player.frame;
-    const sliders = (node.widgets ?? []).filter((widget) => typeof widget.value === "number");
-    const settings = Object.fromEntries(sliders.map((widget) => [widget.name, widget.value]));
-    const asked = JSON.stringify([frame, settings]);
+    const body = question(), frame = player.frame;
     try {
-      const body = JSON.stringify({ node: idOf(node), frame, settings });
       const answer = await api.fetchApi("/gvm/refine", { method: "POST", body, headers: { "Content-Type": "application/json" } });
       if (!answer.ok) throw new Error(await answer.text());
       player.setLive({ frame, image: await createImageBitmap(await answer.blob()) });
@@ -108,21 +103,15 @@ function refiner(node, player) {
       player.say(error.message);
     }
     busy = false;
-    const now = JSON.stringify([player.frame, Object.fromEntries(sliders.map((widget) => [widget.name, widget.value]))]);
-    if (now !== asked && player.video.paused) ask();
+    if (question() !== body) ask();
   };
   const soon = () => {
     clearTimeout(waiting);
     waiting = setTimeout(ask, PAUSE);
   };
-  player.onFrame = () => moved && player.video.paused && soon();
-  const load = player.load.bind(player);
-  player.load = (file) => {
-    moved = false; // the run has used the sliders as they are
-    load(file);
-  };
+  player.onLoad = () => (used = JSON.stringify(sliders()));
+  player.onFrame = () => changed() && soon();
   return () => {
-    moved = true;
     player.video.pause();
     soon();
   };
