@@ -35,7 +35,7 @@ SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")  # may go on in the next line
 LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)|\b(?:src|href)=\"([^\"]+)\"|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
 EXTERNAL = re.compile(r"[a-z]+:")
 PLACEHOLDER = re.compile(r"#\w+#|<\w+>")  # what a render queue replaces by a number
-OTHERS = {"--dry-run", "--lowvram", "--novram", "--quick"}  # options of pip, ComfyUI and run.py
+OTHERS = {"--dry-run", "--enable-manager", "--lowvram", "--novram", "--quick"}  # options of pip, ComfyUI and run.py
 
 
 def name(path):
