@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
+from io import BytesIO
+from itertools import count
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from comfy_env import Server
+from comfy_env import Server, find_comfyui
 from hub import HubServer
+from PIL import Image
 from texts import ENGLISH, LANGUAGES, locale, words_of_scripts
 
 ROOT = Path(__file__).parents[2]
 NEEDS_SAM = "one_person_sam3.json"  # and a model that is not bundled
 WITHOUT_NETWORK = "refine_stored_matte.json"
 WORKFLOWS = sorted(path.name for path in (ROOT / "workflows").glob("*.json"))
+SEEDS = count(1)  # with a new seed, ComfyUI takes nothing from an earlier run
+REWRITE = bool(os.environ.get("GVM_REWRITE"))  # take the thumbnails and the screenshots of the documentation anew
+BLUEPRINTS = sorted(path.stem for path in (ROOT / "subgraphs").glob("*.json"))
 
 pytestmark = [pytest.mark.comfy, pytest.mark.browser]
 
@@ -46,9 +54,10 @@ def pages(browse, comfyui, comfy_python, tmp_path_factory, hub):
         page.on("console", lambda line: line.type == "error" and page.complaints.append(line.text))
 
         def ready(renderer):
+            page.documents = REWRITE and renderer == "new" and comfyui == find_comfyui()
             server.post("/settings/Comfy.VueNodes.Enabled", renderer == "new")
             page.goto(server.url)
-            page.wait_for_function("window.app?.graph && window.app.extensionManager?.command", timeout=120_000)
+            page.wait_for_function(READY, timeout=120_000)
             page.get_by_test_id("queue-button").wait_for(timeout=120_000)
             page.complaints.clear()
             return page
@@ -63,9 +72,9 @@ def page(request, pages):
     return pages(request.param)
 
 
-def run(page, *, seed=0):
+def run(page):
     """Press Run, and wait for the end. Return what the page heard."""
-    page.evaluate(SEED, seed)
+    page.evaluate(SEED, next(SEEDS))
     page.evaluate(LISTEN)
     with page.expect_response("**/prompt") as answer:
         page.get_by_test_id("queue-button").click()
@@ -76,6 +85,36 @@ def run(page, *, seed=0):
     return heard
 
 
+def document(page, name, result):
+    """Write a template's thumbnail and its screenshot."""
+    page.evaluate("window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    page.wait_for_timeout(3000)
+    shot = Image.open(BytesIO(page.screenshot()))
+    for picture, width, path in (
+        (shot, 1200, ROOT / "docs" / "templates" / f"{name}.jpg"),
+        (result or shot, 480, ROOT / "workflows" / f"{name}.jpg"),
+    ):
+        picture.thumbnail((width, width))
+        path.parent.mkdir(exist_ok=True)
+        picture.convert("RGB").save(path, quality=80, optimize=True)
+
+
+def in_view(picture):
+    """What a player shows, without the empty margins."""
+    return Image.fromarray(picture).crop(Image.fromarray(picture[..., 3]).getbbox())
+
+
+def newest_picture(base):
+    """The newest picture, or the newest video's last frame, that a server has written."""
+    written = [path for place in ("output", "temp") for path in (base / place).rglob("*")]
+    newest = max((path for path in written if path.suffix in (".png", ".mp4")), key=lambda path: path.stat().st_mtime)
+    if newest.suffix == ".png":
+        return Image.open(newest)
+    with av.open(newest) as video:
+        *_, last = video.decode(video=0)
+    return last.to_image()
+
+
 def pixels(page, title):
     """The canvas of the player on the node called ``title`` as RGBA rows, when it shows its file."""
     page.wait_for_function(SHOWN, arg=title, timeout=30_000)
@@ -84,18 +123,21 @@ def pixels(page, title):
 
 
 @pytest.mark.parametrize("name", [name for name in WORKFLOWS if name != NEEDS_SAM])
-def test_a_template_opens_with_its_sample_and_runs_at_the_press_of_a_button(page, name):
+def test_a_template_opens_with_its_sample_and_runs_at_the_press_of_a_button(page, pages, name):
     page.evaluate(OPEN, name)
     page.wait_for_function("name => window.app.graph.nodes.length > 3", arg=name, timeout=30_000)
     widgets = page.evaluate("window.app.graph.nodes.flatMap(n => (n.widgets ?? []).map(w => [n.type, w.value]))")
     assert name == WITHOUT_NETWORK or any(kind == "GVMLoadModel" and value == "demo" for kind, value in widgets)
     assert page.evaluate(OVERLAPS) == [], "nodes that are drawn over each other"
 
-    heard = run(page, seed=1 + WORKFLOWS.index(name))
+    heard = run(page)
     assert name == WITHOUT_NETWORK or heard["previews"] > 0, "the matte was not shown while it ran"
     assert not heard["missing"]
-    for title in page.evaluate(PLAYERS):
-        assert pixels(page, title)[..., :3].std() > 10, f"the player on {title} shows one colour"
+    shown = {title: pixels(page, title) for title in page.evaluate(PLAYERS)}
+    for title, picture in shown.items():
+        assert picture[..., :3].std() > 10, f"the player on {title} shows one colour"
+    if page.documents:
+        document(page, Path(name).stem, in_view([*shown.values()][-1]) if shown else newest_picture(pages.base))
     ours = [line for line in page.complaints if re.search(r"gvm|extensions/ComfyUI-GVM", line, re.IGNORECASE)]
     assert not ours
 
@@ -111,6 +153,28 @@ def test_the_template_with_sam_says_which_model_is_missing_and_everything_else_i
         ["CheckpointLoaderSimple"],
     )
     assert page.evaluate(OVERLAPS) == []
+    if page.documents:
+        document(page, Path(NEEDS_SAM).stem, None)
+
+
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_blueprint_is_found_by_its_name_and_runs(page, name):
+    page.reload(wait_until="networkidle")  # blueprints come one by one
+    page.wait_for_function(READY, timeout=120_000)
+    page.evaluate("window.app.graph.clear()")
+    page.evaluate("window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")  # as a double click does
+    search = page.locator("input:focus")
+    search.wait_for(timeout=30_000)
+    search.fill(name)
+    page.get_by_text(name).first.wait_for(timeout=30_000)
+    page.wait_for_timeout(1500)  # results follow the typing with a delay
+    search.press("Enter")
+    page.wait_for_function("window.app.graph.nodes.length === 1", timeout=30_000)
+    page.mouse.click(800, 600)  # there it shall be
+    assert ["model", "demo"] in page.evaluate("window.app.graph.nodes[0].widgets.map(w => [w.name, w.value])")
+    page.evaluate(FEED, next(SEEDS))
+    heard = run(page)
+    assert heard["previews"] > 0 and not heard["missing"]
 
 
 def test_the_player_shows_every_view_frame_by_frame_with_the_keyboard_alone(page):
@@ -174,7 +238,7 @@ def test_the_player_shows_every_view_frame_by_frame_with_the_keyboard_alone(page
 
 def test_a_workflow_that_is_opened_once_more_still_shows_its_matte(page):
     page.evaluate(OPEN, "refine_stored_matte.json")
-    run(page, seed=2)
+    run(page)
     page.evaluate(OPEN, "three_stages.json")
     page.wait_for_function("window.app.graph.nodes.some(n => n.type === 'GVMDecode')", timeout=30_000)
     page.get_by_text("refine_stored_matte").first.click()
@@ -184,7 +248,7 @@ def test_a_workflow_that_is_opened_once_more_still_shows_its_matte(page):
 
 def test_a_slider_of_the_refine_node_shows_its_effect_at_once(page, pages):
     page.evaluate(OPEN, "refine_stored_matte.json")
-    run(page, seed=1)
+    run(page)
     pixels(page, "GVMRefineMatte")
     page.evaluate(FOCUS, "GVMRefineMatte")
     page.keyboard.press("Digit2")
@@ -255,6 +319,8 @@ def test_nodes_and_help_are_shown_in_the_language_of_the_settings(page, pages, l
         page.request.post(setting, data=json.dumps(ENGLISH))
 
 
+READY = "window.app?.graph && window.app.extensionManager?.command"
+
 OPEN = """async name => {
   const stem = name.replace(/[.]json$/, "");
   const answer = await fetch(`/api/workflow_templates/ComfyUI-GVM/${stem}.json`);
@@ -303,9 +369,21 @@ TEXTS = """id => {  // of one new node, which is selected: its help is what the 
 SAYS = """([name, words]) => window.app.graph.nodes.some(
   n => n.widgets?.some(w => w.name === name && w.element.textContent.includes(words)))"""
 
-SEED = """seed => {  // changes no matte, but ComfyUI does not take one from another template's run
-  for (const node of window.app.graph.nodes)
+SEED = """seed => {  // changes no matte
+  for (const node of window.app.graph.nodes.filter(n => n.type !== "GVMSyntheticClip"))
     for (const widget of node.widgets ?? []) if (widget.name === "seed") widget.value = seed;
+}"""
+
+FEED = """seed => {  // a small clip goes in, and what comes out is looked at
+  const [blueprint] = window.app.graph.nodes;
+  const add = type => { const node = window.LiteGraph.createNode(type); window.app.graph.add(node); return node; };
+  const clip = add("GVMSyntheticClip"), shown = add("PreviewImage");
+  const values = { seed, frames: 2, width: 128, height: 128 };
+  for (const widget of clip.widgets) if (widget.name in values) widget.value = values[widget.name];
+  clip.connect(0, blueprint, blueprint.inputs.findIndex(input => input.name === "images"));
+  const background = blueprint.inputs.findIndex(input => input.name === "background");
+  if (background >= 0) clip.connect(3, blueprint, background);
+  blueprint.connect(0, shown, 0);
 }"""
 
 OVERLAPS = """() => {

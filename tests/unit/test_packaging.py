@@ -27,6 +27,7 @@ NEEDED = {
     "__init__.py",
     "gvm_core",
     "nodes",
+    "subgraphs",
     "web",
     "workflows",
     "node_list.json",
@@ -88,7 +89,7 @@ def test_the_archive_holds_all_that_the_pack_needs_and_nothing_else():
     top = {name.partition("/")[0] for name in files}
     assert top >= NEEDED
     assert top <= NEEDED | WANTED, "list it in .comfyignore, or here if users need it"
-    for folder in ("gvm_core", "nodes", "web", "workflows", "locales"):
+    for folder in ("gvm_core", "nodes", "subgraphs", "web", "workflows", "locales"):
         there = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.*") if path.is_file()}
         assert {name for name in there if not name.endswith(".pyc")} == {n for n in files if n.startswith(folder + "/")}
     assert not [name for name in files if re.search(r"(^|/)(test_|conftest|bench_|__pycache__|\.)", name)]
@@ -107,7 +108,9 @@ def test_a_pack_from_the_archive_has_its_model_and_mattes(tmp_path):
 def test_what_users_read_in_comfyui_names_no_file_that_the_archive_lacks():
     left_out = r"\b(docs|tests|demos|benchmarks)/\w|\brun\.py\b"
     for name in packed_files():
-        if name.startswith(("web/docs", "workflows", "locales", "nodes")):
+        if name.endswith((".json", ".md", ".py")) and name.startswith(
+            ("web/docs", "workflows", "subgraphs", "locales", "nodes")
+        ):
             text = (ROOT / name).read_text(encoding="utf-8")
             assert not re.search(left_out, re.sub(r"https://\S+", "", text)), name
             for page in re.findall(rf"{REPOSITORY}/blob/main/([\w./-]+)", text):

@@ -5,9 +5,11 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 TITLE = 30
 SAMPLES = {path.name for path in (ROOT / "web" / "samples").iterdir()}
 
@@ -57,6 +59,41 @@ def test_a_workflow_names_the_place_of_every_model_that_comes_from_elsewhere(pat
         (model,) = node["properties"]["models"]
         assert model["name"] == node["widgets_values"][0] == model["url"].rpartition("/")[2]
         assert model["directory"] == "checkpoints" and model["url"].startswith("https://huggingface.co/Comfy-Org/")
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_a_workflow_has_a_thumbnail_and_its_place_in_the_documentation(path):
+    """``GVM_REWRITE=1 python run.py test tests/comfy/test_browser.py -k template`` takes the pictures anew."""
+    page = (ROOT / "docs" / "templates.md").read_text(encoding="utf-8")
+    assert f"### {path.stem}\n" in page and f"](templates/{path.stem}.jpg)" in page
+    for picture, widest in ((path.with_suffix(".jpg"), 480), (ROOT / "docs" / "templates" / f"{path.stem}.jpg", 1200)):
+        assert min(Image.open(picture).size) > 100 and max(Image.open(picture).size) <= widest
+        assert picture.stat().st_size < 150_000
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda p: p.stem)
+def test_a_blueprint_is_wired_soundly_and_shows_widgets_that_exist(path):
+    content = json.loads(path.read_text(encoding="utf-8"))
+    (outer,), (subgraph,) = content["nodes"], content["definitions"]["subgraphs"]
+    assert (
+        outer["type"] == subgraph["id"] and outer["title"] == subgraph["name"] == path.stem and subgraph["description"]
+    )
+    nodes = {node["id"]: node for node in subgraph["nodes"]}
+    sources, targets = dict(nodes), dict(nodes)
+    sources[-10] = {"outputs": [{**each, "links": each["linkIds"]} for each in subgraph["inputs"]]}
+    targets[-20] = {"inputs": [{**each, "link": each["linkIds"][0]} for each in subgraph["outputs"]]}
+    for link in subgraph["links"]:
+        output = sources[link["origin_id"]]["outputs"][link["origin_slot"]]
+        into = targets[link["target_id"]]["inputs"][link["target_slot"]]
+        assert link["id"] in output["links"] and into["link"] == link["id"]
+        assert link["type"] == output["type"] == into["type"]
+    for side in ("inputs", "outputs"):
+        assert [(each["name"], each["type"]) for each in outer[side]] == [
+            (each["name"], each["type"]) for each in subgraph[side]
+        ]
+    texts = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    for node, widget in outer["properties"]["proxyWidgets"]:
+        assert widget in texts[nodes[int(node)]["type"]]["inputs"]
 
 
 def test_the_listed_nodes_are_the_ones_in_the_code():

@@ -20,6 +20,7 @@ export function addPlayer(node) {
   const views = FIRST_VIEWS[node.comfyClass];
   if (!views) return;
   const player = new Player(views);
+  player.root.style.minHeight = `${LEAST}px`; // ComfyUI's new nodes do not ask for it
   const widget = node.addDOMWidget("player", "gvm_player", player.root, {
     serialize: false,
     hideOnZoom: false,
