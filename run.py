@@ -58,7 +58,7 @@ def shared(arguments: list[str]) -> list[str]:
     """Options of pytest that share the tests among the processors: a file's tests stay together."""
     named = any(each.partition("=")[0] in ("-n", "--numprocesses", "--dist", "--pdb") for each in arguments)
     workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
-    return [] if named or workers < 2 else ["-n", f"{workers}", "--dist", "loadgroup"]
+    return [] if named or workers < 2 else ["-n", f"{workers}"]  # tests/conftest.py says what stays together
 
 
 def comfy(arguments: list[str]) -> int:

@@ -47,12 +47,16 @@ def roomy_disk(monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**15, used=0, free=10**15))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """Where processes share the tests, a file is one's, and so is all that needs a ComfyUI: servers are dear to start."""
-    for item in items if hasattr(config, "workerinput") else ():
-        dear = "comfyui" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("comfy" if dear else item.path.name))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "comfy" if nodeid.startswith("tests/comfy/") else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 def pytest_terminal_summary(terminalreporter):
