@@ -281,6 +281,11 @@ def test_the_model_loader_says_what_is_missing_and_downloads_it_at_the_press_of_
     page.evaluate(MOVE, ["GVMLoadModel", "model", "gvm"])
     state.get_by_text("6.5 GB to download").wait_for(timeout=10_000)
     assert "academic use" in state.inner_text(), "the licence is read before the download"
+    if page.documents:
+        page.evaluate(LOOK_AT, "GVMLoadModel")
+        page.wait_for_timeout(1000)
+        node = page.locator("[data-node-id]").filter(has=state)
+        node.screenshot(path=ROOT / "web" / "docs" / "pictures" / "GVMLoadModel.png")
     state.get_by_role("button", name="Download 6.5 GB from geyongtao/gvm").click()
     state.get_by_text("found in").wait_for(timeout=60_000)
     page.evaluate(MOVE, ["GVMLoadModel", "model", "demo"])
@@ -306,6 +311,7 @@ def test_nodes_and_help_are_shown_in_the_language_of_the_settings(page, pages, l
             assert shown["outputs"] == [entry["name"] for entry in texts["outputs"].values()]
         other.get_by_test_id("info-button").click()
         other.get_by_role("heading", level=1, name=texts["display_name"], exact=True).wait_for(timeout=30_000)
+        other.wait_for_function(LOADED, arg="/docs/pictures/", timeout=30_000)
         words = words_of_scripts()[language]
         for node_id, name, key in (
             ("GVMPreviewMatte", "player", "run first"),
@@ -365,6 +371,15 @@ TEXTS = """id => {  // of one new node, which is selected: its help is what the 
   for (const widget of node.widgets ?? []) if (widget.name in inputs) inputs[widget.name] = widget.label;
   return { title: node.title, inputs, outputs: node.outputs.map(output => output.localized_name) };
 }"""
+
+LOOK_AT = """type => {  // a node at its natural size, in the middle
+  const node = window.app.graph.nodes.find(n => n.type === type), view = window.app.canvas.ds;
+  view.scale = 1;
+  view.offset = [600 - node.pos[0], 300 - node.pos[1]];
+  window.app.canvas.setDirty(true, true);
+}"""
+
+LOADED = """name => [...document.images].some(image => image.src.includes(name) && image.naturalWidth > 0)"""
 
 SAYS = """([name, words]) => window.app.graph.nodes.some(
   n => n.widgets?.some(w => w.name === name && w.element.textContent.includes(words)))"""

@@ -33,6 +33,7 @@ CODE = [
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")  # may go on in the next line
 LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)|\b(?:src|href)=\"([^\"]+)\"|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
+HELP_FOLDER = ROOT / "web" / "docs"
 EXTERNAL = re.compile(r"[a-z]+:")
 PLACEHOLDER = re.compile(r"#\w+#|<\w+>")  # what a render queue replaces by a number
 OTHERS = {"--dry-run", "--enable-manager", "--lowvram", "--novram", "--quick"}  # options of pip, ComfyUI and run.py
@@ -48,12 +49,16 @@ def without_code(text):
 
 
 def links(path):
-    """``(file, anchor)`` of every link and picture of a page that leads into this repository."""
+    """``(file, anchor)`` of every link and picture of a page that leads into this repository.
+
+    ComfyUI looks for the pictures of a help page in ``web/docs``, whatever its language.
+    """
+    folder = HELP_FOLDER if path.is_relative_to(HELP_FOLDER) else path.parent
     for match in LINK.finditer(without_code(path.read_text(encoding="utf-8"))):
         target = next(filter(None, match.groups()))
         if not EXTERNAL.match(target):
             file, _, anchor = target.partition("#")
-            yield (path.parent / file).resolve() if file else path, anchor
+            yield (folder / file).resolve() if file else path, anchor
 
 
 def anchors(path):

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 import pytest
+from PIL import Image
 from texts import (
     ENGLISH,
     LANGUAGES,
@@ -178,6 +179,15 @@ def test_every_help_page_belongs_to_a_node_and_a_language():
 def test_a_help_page_has_the_name_of_its_node_as_title(node_id):
     for language in (ENGLISH, *LANGUAGES):
         assert page(node_id, language).splitlines()[0] == f"# {locale(language)[node_id]['display_name']}"
+
+
+@each_node
+def test_a_help_page_shows_what_the_node_does(node_id):
+    """``python demos/help_pictures.py`` makes the pictures."""
+    shown = {language: re.findall(r"!\[(.+)\]\((\S+)\)", page(node_id, language)) for language in (ENGLISH, *LANGUAGES)}
+    (picture,) = {place for pictures in shown.values() for _, place in pictures}
+    assert all(len(pictures) == 1 and pictures[0][0] for pictures in shown.values()), "each picture says what it shows"
+    assert Image.open(PAGES / picture).width <= 1300 and (PAGES / picture).stat().st_size < 60_000
 
 
 @each_language
