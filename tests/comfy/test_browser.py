@@ -117,7 +117,7 @@ def newest_picture(base):
 
 def pixels(page, title):
     """The canvas of the player on the node called ``title`` as RGBA rows, when it shows its file."""
-    page.wait_for_function(SHOWN, arg=title, timeout=30_000)
+    page.wait_for_function(SHOWN, arg=title, timeout=30_000, polling=500)  # reading pixels is slow: leave time to draw
     width, height, content = page.evaluate(PIXELS, title)
     return np.frombuffer(base64.b64decode(content), np.uint8).reshape(height, width, 4)
 
