@@ -12,7 +12,7 @@ app.registerExtension({
   },
   beforeConfigureGraph: provideSamples,
   afterConfigureGraph() {
-    for (const wait of [0, 300, 1500, 5000]) setTimeout(showKept, wait); // ComfyUI brings back what it has kept after the graph
+    setTimeout(showKept); // ComfyUI brings back what it has kept after the graph
   },
   nodeCreated(node) {
     offerSamples(node);

@@ -60,10 +60,8 @@ function idOf(node, graph = app.rootGraph ?? app.graph, around = "") {
 function show(node, player, output) {
   if (!output?.[KEY]?.length) return;
   const { filename, type, fps, frames } = JSON.parse(output[KEY][0]);
-  const url = api.apiURL(`/view?${new URLSearchParams({ filename, type })}`);
-  if (player.file?.url === url) return;
   for (const widget of node.widgets ?? []) FOLLOW[widget.name]?.(player, widget.value);
-  player.load({ url, fps, frames });
+  player.load({ url: api.apiURL(`/view?${new URLSearchParams({ filename, type })}`), fps, frames });
   forgetPreview(node);
 }
 
