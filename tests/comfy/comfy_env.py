@@ -28,10 +28,8 @@ from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).absolute().parents[2]
-PROJECT = (REPO / "pyproject.toml").read_text("utf-8")
-OLDEST = re.search(r'^requires-comfyui = ">=([\d.]+)"', PROJECT, re.MULTILINE)[
-    1
-]  # the oldest release that is supported
+STATED = re.search(r'^requires-comfyui = ">=([\d.]+)"', (REPO / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+OLDEST = STATED[1]  # the oldest release that is supported
 OLDEST_COMMIT = "fc0cb10bcbee6e73ed3caf34c27f7bde4559a07f"
 OLDEST_LIBRARIES = "transformers==4.57.6 huggingface_hub==0.36.2 av==14.2.0 safetensors==0.4.3 einops==0.3.0"
 UNUSED_DATA = "comfy/text_encoders/llama_tokenizer/tokenizer.json"  # partial copies of the history lack this large file
@@ -339,6 +337,13 @@ class Server:
                 return _decode(answer)
         except urllib.error.HTTPError as error:
             raise RefusedError(path, error.code, _decode(error)) from None
+
+
+def open_page(page: Any, url: str) -> None:
+    """Open a server's page in a page of Playwright's, and wait until it can be used."""
+    page.goto(url)
+    page.wait_for_function("window.app?.graph && window.app.extensionManager?.command", timeout=120_000)
+    page.get_by_test_id("queue-button").wait_for(timeout=120_000)
 
 
 @dataclass(frozen=True)

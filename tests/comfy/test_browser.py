@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from comfy_env import Server, find_comfyui
+from comfy_env import Server, find_comfyui, open_page
 from hub import HubServer
 from PIL import Image
 from texts import ENGLISH, LANGUAGES, locale, words_of_scripts
@@ -56,9 +56,7 @@ def pages(browse, comfyui, comfy_python, tmp_path_factory, hub):
         def ready(renderer):
             page.documents = REWRITE and renderer == "new" and comfyui == find_comfyui()
             server.post("/settings/Comfy.VueNodes.Enabled", renderer == "new")
-            page.goto(server.url)
-            page.wait_for_function(READY, timeout=120_000)
-            page.get_by_test_id("queue-button").wait_for(timeout=120_000)
+            open_page(page, server.url)
             page.complaints.clear()
             return page
 
@@ -158,9 +156,9 @@ def test_the_template_with_sam_says_which_model_is_missing_and_everything_else_i
 
 
 @pytest.mark.parametrize("name", BLUEPRINTS)
-def test_a_blueprint_is_found_by_its_name_and_runs(page, name):
-    page.reload(wait_until="networkidle")  # blueprints come one by one
-    page.wait_for_function(READY, timeout=120_000)
+def test_a_blueprint_is_found_by_its_name_and_runs(page, pages, name):
+    open_page(page, pages.url)
+    page.wait_for_load_state("networkidle")  # blueprints come one by one
     page.evaluate("window.app.graph.clear()")
     page.evaluate("window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")  # as a double click does
     search = page.locator("input:focus")
@@ -241,7 +239,7 @@ def test_a_workflow_that_is_opened_once_more_still_shows_its_matte(page):
     run(page)
     page.evaluate(OPEN, "three_stages.json")
     page.wait_for_function("window.app.graph.nodes.some(n => n.type === 'GVMDecode')", timeout=30_000)
-    page.get_by_text("refine_stored_matte").first.click()
+    page.evaluate("window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")  # the tab before
     page.wait_for_function("window.app.graph.nodes.some(n => n.title === 'After')", timeout=30_000)
     assert pixels(page, "After")[..., :3].std() > 10
 
@@ -300,9 +298,7 @@ def test_nodes_and_help_are_shown_in_the_language_of_the_settings(page, pages, l
     page.request.post(setting, data=json.dumps(language))
     other = page.context.browser.new_page()
     try:
-        other.goto(pages.url)
-        other.wait_for_function("window.app?.graph && window.app.extensionManager?.command", timeout=120_000)
-        other.get_by_test_id("queue-button").wait_for(timeout=120_000)
+        open_page(other, pages.url)
         for node_id, texts in locale(language).items():
             shown = other.evaluate(TEXTS, node_id)
             assert shown["title"] == texts["display_name"]
@@ -324,8 +320,6 @@ def test_nodes_and_help_are_shown_in_the_language_of_the_settings(page, pages, l
         other.close()
         page.request.post(setting, data=json.dumps(ENGLISH))
 
-
-READY = "window.app?.graph && window.app.extensionManager?.command"
 
 OPEN = """async name => {
   const stem = name.replace(/[.]json$/, "");

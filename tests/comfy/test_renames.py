@@ -7,7 +7,7 @@ import re
 
 import pytest
 from archive import ROOT, unpack
-from comfy_env import RefusedError, Server
+from comfy_env import RefusedError, Server, open_page
 
 NONE = "RENAMES: tuple[Rename, ...] = ()\n"
 MADE_UP = 'RENAMES = (Rename("GVMDrawClip", "GVMSyntheticClip", {"tier": "difficulty", "height": "rows"}),)\n'
@@ -70,6 +70,7 @@ def test_the_page_puts_the_node_of_today_in_place_of_the_old_one(server, browse)
     except RefusedError:
         pytest.skip("ComfyUI before 0.14 replaces no nodes")
     with browse(server) as page:
+        open_page(page, server.url)
         page.evaluate("workflow => window.app.loadGraphData(workflow, true, true, 'old.json')", WORKFLOW)
         page.get_by_text("View details").click(timeout=30_000)
         page.get_by_role("button", name="Replace Node").click(timeout=30_000)
