@@ -8,8 +8,9 @@ Without FOLDER, they go to web/docs/pictures. The picture of GVM Load Model is a
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import runpy
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from gvm_core.post.composite import checker, light_wrap, over, premultiply
 from gvm_core.post.foreground import estimate_foreground
 from gvm_core.post.light import tone_mapped
 from gvm_core.post.refine import RefineSettings, refine
+from gvm_core.post.resize import resize
 from gvm_core.post.views import view
 from gvm_core.synthesis.scene import Frame, draw_frames
 
@@ -57,9 +59,10 @@ def sheet(tiles: Row) -> Image.Image:
 
 def fitted(tile: Tensor) -> Tensor:
     """Scale a picture to the height of a row."""
-    width = round(tile.shape[2] * EDGE / tile.shape[1])
-    how = "area" if tile.shape[1] >= EDGE else "nearest"  # latents are small
-    return torch.nn.functional.interpolate(tile[None], (EDGE, width), mode=how)[0].clamp(0, 1)
+    size = (EDGE, round(tile.shape[2] * EDGE / tile.shape[1]))
+    if tile.shape[1] >= EDGE:
+        return resize(tile[None], size)[0].clamp(0, 1)
+    return torch.nn.functional.interpolate(tile[None], size)[0]  # latents: show each as a square
 
 
 def drawn(seed: int, frames: int = 1) -> list[Frame]:
@@ -77,22 +80,28 @@ def over_checker(colour: Tensor, alpha: Tensor) -> Tensor:
     return over(colour, alpha, checker(*alpha.shape[-2:], square=32))
 
 
-def sample() -> tuple[Tensor, Tensor]:
-    """The photographed sample and its mattes by the bundled model, ``[T, 3, H, W]`` and ``[T, 1, H, W]``."""
+@cache
+def sample() -> Tensor:
+    """The photographed sample, ``[T, 3, H, W]``."""
     with open_frames(SAMPLE) as reader:
-        frames = torch.stack(list(reader))
-    return frames, MattingPipeline(load_model(), host=TorchHost("cpu")).matte(frames)
+        return torch.stack(list(reader))
+
+
+@cache
+def sample_mattes() -> Tensor:
+    """Its mattes by the bundled model, ``[T, 1, H, W]``."""
+    return MattingPipeline(load_model(), host=TorchHost("cpu")).matte(sample())
 
 
 def matte() -> Row:
     """GVM Matte: the frame, the matte, the subject over a checkerboard."""
-    frames, alpha = sample()
+    frames, alpha = sample(), sample_mattes()
     return [frames[0], alpha[0], over_checker(frames[0], alpha[0])]
 
 
 def matte_video() -> Row:
     """GVM Matte Video: frames of a clip, and their mattes."""
-    frames, alpha = sample()
+    frames, alpha = sample(), sample_mattes()
     at = torch.linspace(0, len(frames) - 1, 5).round().long()
     return [
         torch.cat([pair, matte.expand(3, -1, -1)], dim=1) for pair, matte in zip(frames[at], alpha[at], strict=True)
@@ -101,8 +110,7 @@ def matte_video() -> Row:
 
 def stages() -> Row:
     """The three stages: the frame, its latents, the latents of its matte, the matte."""
-    with open_frames(SAMPLE) as reader:
-        frames = torch.stack(list(reader))
+    frames = sample()
     pipeline = MattingPipeline(load_model(), MatteSettings(short_edge=EDGE), TorchHost("cpu"))
     _, clips = pipeline.fit(frames)
     images = next(pipeline.encode(clips))
@@ -198,13 +206,9 @@ def compare_mattes() -> Row:
     scorer = MatteScorer()
     scorer.add(moved, truth)
     score, curves = scorer.score().as_dict(), scorer.per_frame()
-    place = importlib.util.spec_from_file_location("chart", ROOT / "nodes" / "chart.py")
-    assert place
-    assert place.loader
-    module = importlib.util.module_from_spec(place)
-    place.loader.exec_module(module)
+    chart = runpy.run_path(str(ROOT / "nodes" / "chart.py"))["chart"]  # the other nodes need ComfyUI
     names = {"mad": "MAD", "mse": "MSE", "grad": "Grad", "conn": "Conn", "dtssd": "dtSSD"}
-    return [module.chart({shown: (score[name], curves[name]) for name, shown in names.items()}).movedim(-1, 0)]
+    return [chart({shown: (score[name], curves[name]) for name, shown in names.items()}).movedim(-1, 0)]
 
 
 PICTURES: dict[str, Callable[[], Row]] = {
