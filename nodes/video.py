@@ -38,7 +38,7 @@ from ..gvm_core.runs.outputs import Delivery
 from ..gvm_core.runs.resume import adopt
 from ..gvm_core.runs.shot import Shot, with_handles
 from .matte import look_inputs, noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
-from .review import PREFIX, entry
+from .review import KEY, PREFIX, entry
 from .sockets import GVMModel, schema, to_masks
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ STOP, GO_ON = "stop", "go on"
 WITH_ALPHA = [title for title, name in FORMATS.items() if FORMS[name].subject is not None]
 RESULTS = "videos"
 """Files under this name are in ComfyUI's list of results. Those under "images" would also be shown on the node."""
+NOTHING: dict[str, Any] = {KEY: [], RESULTS: []}
+"""What the node says at least. In a list, ComfyUI joins what each clip's run says, and all must say the same things."""
 TO_THE_END = -1
 LONGEST = 2**31 - 1
 
@@ -176,7 +178,7 @@ class GVMMatteVideo(io.ComfyNode):
             line = f"{name_of(video)} failed: {cause(error)}"
             log.error("GVM Matte Video: %s", line, exc_info=None if isinstance(error, GVMError) else error)
             # without a message: ComfyUI would show one as an error of the nodes behind, as if the run had ended
-            made = io.NodeOutput(*[ExecutionBlocker(None)] * 3)
+            made = io.NodeOutput(*[ExecutionBlocker(None)] * 3, ui=NOTHING)
         else:
             line = f"{name_of(video)}: {made.args[1]}"
         tell(node_id, "\n".join(lines_of_run(node_id, line)))
@@ -226,7 +228,7 @@ class GVMMatteVideo(io.ComfyNode):
         movie = shot.outputs[0].is_video
         shown = shot.preview or (shot.matte if shot.matte.suffix == ".mp4" else None)
         saved = ui.SavedResult(shown.name, subfolder, io.FolderType.output) if shown else None
-        said = reviewed(shot) | ({RESULTS: [saved]} if saved else {})
+        said = NOTHING | reviewed(shot) | ({RESULTS: [saved]} if saved else {})
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(shot.matte)) if movie else ExecutionBlocker(None),
             str(shot.matte),
