@@ -339,10 +339,16 @@ class Server:
             raise RefusedError(path, error.code, _decode(error)) from None
 
 
+OPENED = """() => {  // with the workflow that it brings back or begins with: it would replace one that is opened too early
+  const manager = window.app?.graph && window.app.extensionManager;
+  return manager?.workflow?.activeWorkflow && !manager.spinner;
+}"""
+
+
 def open_page(page: Any, url: str) -> None:
     """Open a server's page in a page of Playwright's, and wait until it can be used."""
     page.goto(url)
-    page.wait_for_function("window.app?.graph && window.app.extensionManager?.command", timeout=120_000)
+    page.wait_for_function(OPENED, timeout=120_000)
     page.get_by_test_id("queue-button").wait_for(timeout=120_000)
 
 
