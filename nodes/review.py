@@ -1,4 +1,4 @@
-"""What the player on the nodes reads: frames above their mattes in one file, and single mattes for sliders that move."""
+"""What nodes say about their run: saved files, the player's file, and single mattes for sliders that move."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from uuid import uuid4
 import comfy.model_management
 import folder_paths
 import torch
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..gvm_core.errors import InputError, MediaError
@@ -25,12 +26,15 @@ from ..gvm_core.media.formats import REVIEW
 from ..gvm_core.media.video_writer import VideoWriter
 from ..gvm_core.post.refine import RefineSettings
 from ..gvm_core.post.views import reduced, stacked
+from ..gvm_core.runs.outputs import Output
 from .sockets import matched
 
 log = logging.getLogger(__name__)
 
 KEY = "gvm_review"
 """Under this name the player finds its file in what a node says about its run."""
+RESULTS = "videos"
+"""Files under this name are in ComfyUI's list of results. Those under "images" would also be shown on the node."""
 PREFIX = "gvm_preview_"
 RATE = 24.0
 """Frames per second of the player where a node does not know them."""
@@ -67,6 +71,17 @@ def entry(path: Path, fps: float, frames: int) -> dict[str, list[str]]:
     It is JSON in a string: as a table of a file, ComfyUI would show it among the results.
     """
     return {KEY: [json.dumps({"filename": path.name, "type": "temp", "fps": fps, "frames": frames})]}
+
+
+def saved(outputs: Iterable[Output]) -> dict[str, list[ui.SavedResult]]:
+    """What a node says about its run, so that ComfyUI lists its files, and of a folder of pictures the first one."""
+    top, found = Path(folder_paths.get_output_directory()), []
+    for each in outputs:
+        single = each.is_video or each.is_picture
+        file = each.path if single else min(each.folder.glob(f"*{each.form.suffix}"))
+        folder = file.parent.relative_to(top).as_posix()
+        found.append(ui.SavedResult(file.name, "" if folder == "." else folder, io.FolderType.output))
+    return {RESULTS: found}
 
 
 class Refinable:

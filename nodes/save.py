@@ -26,6 +26,7 @@ from ..gvm_core.runs.outputs import FIRST, PLAIN, Delivery, Given, Output
 from ..gvm_core.runs.save import save_clip
 from ..gvm_core.runs.shot import outputs_of
 from .finish import LIGHT_OF, SRGB, images_light_input
+from .review import saved
 from .sockets import matched, schema, to_alpha
 from .video import as_file
 
@@ -174,7 +175,7 @@ class GVMSaveMatte(io.ComfyNode):
             given = in_light(given, LIGHT_OF[images_light])
             extra = named_layers(layers, [mask_2, mask_3], matte)
             save_clip(outputs, matte.float().cpu(), frames.float().cpu(), given, sound=sound, layers=extra)
-        return io.NodeOutput(str(outputs[0].path))
+        return io.NodeOutput(str(outputs[0].path), ui=saved(outputs))
 
 
 def files_for(prefix: str, delivery: Delivery, content: str, size: tuple[int, int]) -> list[Output]:

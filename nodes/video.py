@@ -14,7 +14,7 @@ from typing import Any
 
 import comfy.model_management
 import folder_paths
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import InputImpl, io
 from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
@@ -38,7 +38,7 @@ from ..gvm_core.runs.outputs import Delivery
 from ..gvm_core.runs.resume import adopt
 from ..gvm_core.runs.shot import Shot, with_handles
 from .matte import look_inputs, noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
-from .review import KEY, PREFIX, entry
+from .review import KEY, PREFIX, RESULTS, entry, saved
 from .sockets import GVMModel, schema, to_masks
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,6 @@ PRORES = next(iter(FORMATS))
 NONE, TAGGED = "none", "as the file says"
 STOP, GO_ON = "stop", "go on"
 WITH_ALPHA = [title for title, name in FORMATS.items() if FORMS[name].subject is not None]
-RESULTS = "videos"
-"""Files under this name are in ComfyUI's list of results. Those under "images" would also be shown on the node."""
 NOTHING: dict[str, Any] = {KEY: [], RESULTS: []}
 """What the node says at least. In a list, ComfyUI joins what each clip's run says, and all must say the same things."""
 TO_THE_END = -1
@@ -205,7 +203,7 @@ class GVMMatteVideo(io.ComfyNode):
         """`execute`, for a clip that must not fail."""
         pipeline = MattingPipeline(model.model, picture_settings(**widgets), ComfyHost(model))
         wanted = (first_frame, None if last_frame == TO_THE_END else last_frame)
-        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
+        folder, name, number, _, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), *video.get_dimensions()
         )
         with as_file(video) as (source, available), as_masks(region) as masks:
@@ -226,14 +224,13 @@ class GVMMatteVideo(io.ComfyNode):
                 shot.review.unlink(missing_ok=True)  # of a matte that was deleted
             matte_shot(shot, pipeline, telling)
         movie = shot.outputs[0].is_video
-        shown = shot.preview or (shot.matte if shot.matte.suffix == ".mp4" else None)
-        saved = ui.SavedResult(shown.name, subfolder, io.FolderType.output) if shown else None
-        said = NOTHING | reviewed(shot) | ({RESULTS: [saved]} if saved else {})
+        written = [each for each in shot.outputs if each.role != "review"]
+        written.sort(key=lambda each: each.role != "preview")  # what a browser can show comes first
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(shot.matte)) if movie else ExecutionBlocker(None),
             str(shot.matte),
             InputImpl.VideoFromFile(str(shot.preview)) if shot.preview else ExecutionBlocker(None),
-            ui=said,
+            ui=NOTHING | reviewed(shot) | saved(written),
         )
 
 

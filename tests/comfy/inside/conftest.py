@@ -65,7 +65,7 @@ def node_list():
 
 
 @pytest.fixture(scope="session")
-def run(pack):
+def executed(pack):
     """Execute a node as ComfyUI does: a fresh clone of its class, defaults for what is not given, inference mode."""
     from comfy_api.latest import io
 
@@ -74,7 +74,17 @@ def run(pack):
         inputs = {i.id: i.default for i in kind.GET_SCHEMA().inputs if getattr(i, "default", None) is not None}
         clone = kind.PREPARE_CLASS_CLONE({"hidden_inputs": {io.Hidden.unique_id: "1"}})
         with torch.inference_mode():
-            outputs = clone.EXECUTE_NORMALIZED(**{**inputs, **given}).result
+            return clone.EXECUTE_NORMALIZED(**{**inputs, **given})
+
+    return execute
+
+
+@pytest.fixture(scope="session")
+def run(executed):
+    """Execute a node, and give what comes out of its sockets."""
+
+    def execute(node_id, **given):
+        outputs = executed(node_id, **given).result
         return outputs[0] if len(outputs) == 1 else outputs
 
     return execute

@@ -168,7 +168,7 @@ def test_the_foreground_is_the_plate_where_the_mask_is_one(run, despill):
 
 
 @pytest.mark.parametrize("content", ["matte", "subject with alpha", "both"])
-def test_every_format_is_saved_and_can_be_read_back(run, pack, core, content):
+def test_every_format_is_saved_listed_by_comfyui_and_can_be_read_back(run, executed, pack, core, content):
     formats = core("media.formats").FORMATS
     open_frames, kind = core("media").open_frames, pack.nodes["GVMSaveMatte"]
     mask, batch = torch.linspace(0, 1, 24).expand(3, 16, 24), moving_clip(3, 16, 24).movedim(1, -1)
@@ -181,11 +181,19 @@ def test_every_format_is_saved_and_can_be_read_back(run, pack, core, content):
             with pytest.raises(OSError, match="has no alpha"):
                 run("GVMSaveMatte", **given, filename_prefix="saved/none")
             continue
-        path = Path(run("GVMSaveMatte", **given, filename_prefix=f"saved/{form.name}_{content[:4]}"))
+        made = executed("GVMSaveMatte", **given, filename_prefix=f"saved/{form.name}_{content[:4]}")
+        path, listed = Path(made.result[0]), made.ui["videos"]
+        assert len(listed) == 1 + (content == "both") and all(file_of(entry).is_file() for entry in listed)
         with open_frames(path, alpha=content == "subject with alpha") as reader:
             found = torch.stack(list(reader))[:, -1]
         assert found.shape == mask.shape and (found - mask).abs().max() < 0.08, form.name
         assert not [each for each in path.parent.iterdir() if each.name.startswith(".")]
+
+
+def file_of(entry):
+    """The file that ComfyUI shows for an entry in its list of results."""
+    assert entry["type"] == "output"
+    return Path(folder_paths.get_output_directory()) / entry["subfolder"] / entry["filename"]
 
 
 def test_a_saved_clip_has_the_rate_the_sound_and_the_timecode_of_its_source(run, core, film):
