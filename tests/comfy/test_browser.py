@@ -250,6 +250,15 @@ def test_a_workflow_that_is_opened_once_more_still_shows_its_matte(page):
     assert pixels(page, "After")[..., :3].std() > 10
 
 
+def test_the_player_says_that_it_shows_the_run_before_until_the_new_one_is_there(page):
+    page.evaluate(OPEN, "refine_stored_matte.json")
+    assert run(page)["outdated"] == [], "there is nothing yet"
+    page.evaluate(MOVE, ["GVMRefineMatte", "expand", 3.0])
+    assert "After" in run(page)["outdated"]
+    pixels(page, "After")
+    assert page.evaluate(OUTDATED) == []
+
+
 def test_a_slider_of_the_refine_node_shows_its_effect_at_once(page, pages):
     page.evaluate(OPEN, "refine_stored_matte.json")
     run(page)
@@ -359,6 +368,9 @@ PIXELS = f"""title => {{
   return [canvas.width, canvas.height, btoa(text)];
 }}"""
 
+OUTDATED = """() => window.app.graph.nodes.filter(n => n.widgets?.some(
+  w => w.name === "player" && w.element.textContent.includes("This is from the run before"))).map(n => n.title)"""
+
 MOVE = """([type, name, value]) => {  // as a user's hand does, in either renderer
   const widget = window.app.graph.nodes.find(n => n.type === type).widgets.find(w => w.name === name);
   widget.value = value;
@@ -411,13 +423,14 @@ OVERLAPS = """() => {
   return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => over(a, b)).map(b => `${a[0]} / ${b[0]}`));
 }"""
 
-LISTEN = """() => {
-  const heard = (window.gvmHeard = { end: null, previews: 0, missing: null, detail: null });
+LISTEN = f"""() => {{
+  const heard = (window.gvmHeard = {{ end: null, previews: 0, missing: null, detail: null, outdated: null }});
   const api = window.app.api;
+  api.addEventListener("execution_start", () => {{ heard.outdated ??= ({OUTDATED})(); }}, {{ once: true }});
   heard.missing = window.app.graph.nodes.filter(n => n.has_errors).map(n => n.type).join();
   for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
-    api.addEventListener(kind, event => { heard.end = kind; heard.detail = JSON.stringify(event.detail).slice(0, 500); },
-                         { once: true });
+    api.addEventListener(kind, event => {{ heard.end = kind; heard.detail = JSON.stringify(event.detail).slice(0, 500); }},
+                         {{ once: true }});
   for (const kind of ["b_preview", "b_preview_with_metadata"])
-    api.addEventListener(kind, () => { heard.previews += 1; });
-}"""
+    api.addEventListener(kind, () => {{ heard.previews += 1; }});
+}}"""

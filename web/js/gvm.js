@@ -2,13 +2,15 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { addModelState } from "./model_state.js";
-import { addPlayer, showKept, showOutput } from "./player_nodes.js";
+import { addPlayer, markOutdated, showKept, showOutput } from "./player_nodes.js";
 import { offerSamples, provideSamples } from "./samples.js";
 
 app.registerExtension({
   name: "GVM",
   setup() {
     api.addEventListener("executed", ({ detail }) => showOutput(String(detail.display_node ?? detail.node), detail.output));
+    api.addEventListener("execution_start", () => markOutdated(true));
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, () => markOutdated(false));
   },
   beforeConfigureGraph: provideSamples,
   afterConfigureGraph() {

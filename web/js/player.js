@@ -52,6 +52,15 @@ function status(a) {
   return a > 255 - NEARLY ? ORANGE : [128, 128, 128];
 }
 
+/** The column that has as much of a matte (RGBA bytes) on its left as on its right; the middle one if it is empty. */
+export function middle(matte, [width, height]) {
+  const columns = new Float64Array(width);
+  for (let i = 0; i < width * height; i++) columns[i % width] += matte[4 * i];
+  const all = columns.reduce((sum, each) => sum + each, 0);
+  let left = 0;
+  return all ? columns.findIndex((each) => (left += each) >= all / 2) : width / 2;
+}
+
 /** "#00b140" to [0, 177, 64]; null if it is not a colour. */
 export function rgbOf(code) {
   const found = /^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(code ?? "");
@@ -87,7 +96,8 @@ export class Player {
     this.views = [...views];
     this.background = "checker";
     this.colour = rgbOf("#00b140");
-    this.wipe = 0.5;
+    this.wipe = null; // a share of the canvas' width; null: to be put through the middle of the subject
+    this.wiped = false; // by the user
     this.zoom = 0; // index in ZOOMS; 0 fits the frame
     this.center = [0.5, 0.5];
     this.file = null;
@@ -150,9 +160,10 @@ export class Player {
     this.video.pause();
     this.file = { url, fps, frames };
     this.live = null;
+    if (!this.wiped) this.wipe = null;
     this.frame = Math.min(this.frame, frames - 1);
     this.seek.max = frames - 1;
-    this.say("");
+    this.setOutdated(false);
     this.onLoad?.();
     if (this.earlier) this.earlier.src = url;
     this.video.src = url;
@@ -170,6 +181,13 @@ export class Player {
   say(sentence) {
     this.note.textContent = sentence;
     this.note.style.display = sentence ? "" : "none";
+  }
+
+  /** Say whether what is shown comes from an earlier run than the one that is going on. */
+  setOutdated(on) {
+    if (!this.file) return;
+    this.canvas.style.opacity = on ? 0.5 : 1;
+    this.say(on ? text("outdated") : "");
   }
 
   // ------------------------------------------------------------------------------------------------ what is shown
@@ -193,6 +211,7 @@ export class Player {
 
   setWipe(share) {
     this.wipe = Math.min(Math.max(share, 0), 1);
+    this.wiped = true;
     this.draw();
   }
 
@@ -270,8 +289,8 @@ export class Player {
     const view = "123456".indexOf(event.code.replace("Digit", ""));
     const does = {
       " ": () => this.toggle(), ArrowLeft: () => this.step(-1), ArrowRight: () => this.step(1),
-      Home: () => this.goto(0), End: () => this.goto(this.file.frames - 1), w: () => this.setWipe(this.wipe - 0.05),
-      e: () => this.setWipe(this.wipe + 0.05), "+": () => this.setZoom(this.zoom + 1), "=": () => this.setZoom(this.zoom + 1),
+      Home: () => this.goto(0), End: () => this.goto(this.file.frames - 1), w: () => this.setWipe((this.wipe ?? 0.5) - 0.05),
+      e: () => this.setWipe((this.wipe ?? 0.5) + 0.05), "+": () => this.setZoom(this.zoom + 1), "=": () => this.setZoom(this.zoom + 1),
       "-": () => this.setZoom(this.zoom - 1), 0: () => this.setZoom(0), l: () => this.setLoop(!this.video.loop),
     }; // prettier-ignore
     const act = /^Digit[1-6]$/.test(event.code) ? () => this.show(event.shiftKey ? 0 : 1, VIEWS[view]) : does[event.key];
@@ -352,6 +371,7 @@ export class Player {
     if (this.earlier?.readyState >= 2 && this.frame > 0 && this.video.paused) source.before = part(this.earlier, size[1]);
     else if (!this.video.paused) [source.before, this.last] = [this.last?.length === source.matte.length ? this.last : null, source.matte];
     const made = new ImageData(room[0], room[1]);
+    this.wipe ??= (at[0] + middle(source.matte, room)) / shape[0];
     const split = Math.round(Math.min(Math.max(this.wipe * shape[0] - at[0], 0), room[0]));
     const look = { background: this.background, colour: this.colour, origin: begin, scale: place.scale };
     paint(this.views[0], 0, split, room[0], room[1], source, look, made.data);

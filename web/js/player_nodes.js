@@ -42,6 +42,11 @@ export function showOutput(id, output) {
   for (const [node, player] of players) if (idOf(node) === id) show(node, player, output);
 }
 
+/** A run has begun, or is over: until a node has its result of it, its player shows that of an earlier run. */
+export function markOutdated(on) {
+  for (const player of players.values()) player.setOutdated(on);
+}
+
 /** Show again what ComfyUI has kept of earlier runs: a workflow is opened once more. */
 export function showKept() {
   for (const [node, player] of players) show(node, player, app.nodeOutputs?.[node.id]);
