@@ -14,7 +14,7 @@ from ..media.folder import is_folder_of_clips
 from ..models.weights import model_config
 from .folder import matte_folder
 from .options import DEFAULTS, PRECISIONS, add_picture_options, picture_settings
-from .shots import INPUT, OUTPUT, add_shot_options, carry_out, chosen_shot
+from .shots import INPUT, OUTPUT, add_shot_options, carry_out, chosen_shot, summary
 
 if TYPE_CHECKING:
     from ..pipeline import MattingPipeline
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         return
     shot = shot_of(options)
     done = matter(shot, options)
-    print(f"{done} frames matted with {model_config(options.model).name} -> {shot.matte}", file=sys.stderr)
+    print(summary(done, f"matted with {model_config(options.model).name}", shot), file=sys.stderr)
 
 
 def shot_of(options: argparse.Namespace) -> Shot:

@@ -10,7 +10,7 @@ import torch
 
 from ..host.torch_host import fastest_device
 from ..post.refine import RefineSettings
-from .shots import INPUT, OUTPUT, add_shot_options, carry_out, chosen_shot
+from .shots import INPUT, OUTPUT, add_shot_options, carry_out, chosen_shot, summary
 
 HELP = "refine stored mattes, or write them in another format"
 OPERATIONS = {
@@ -58,4 +58,4 @@ def run(options: argparse.Namespace) -> None:
     device = fastest_device() if options.device is None else torch.device(options.device)
     maker, shot = Refining(options.stored, settings, device, options.matte_start), chosen_shot(options)
     done = carry_out(shot, options, lambda advance: run_shot(shot, maker, advance, overwrite=options.overwrite))
-    print(f"{done} frames refined -> {shot.matte}", file=sys.stderr)
+    print(summary(done, "refined", shot), file=sys.stderr)

@@ -106,6 +106,18 @@ def carry_out(shot: Shot, options: argparse.Namespace, run: Callable[[Advance], 
         return run(advance)
 
 
+def summary(frames: int, what: str, shot: Shot) -> str:
+    """The last line of a run: how many frames, and every output.
+
+    Example:
+        >>> from gvm_core.runs.shot import Shot
+        >>> summary(1, "matted", Shot(Path("face.jpg"), Path("face.png"), Path("over.png")))
+        '1 frame matted -> face.png, over.png'
+    """
+    places = ", ".join(str(output.path) for output in shot.outputs)
+    return f"{frames} frame{'' if frames == 1 else 's'} {what} -> {places}"
+
+
 def frame_range(text: str) -> tuple[int, int | None]:
     """First and last frame of ``A-B``, ``A-`` or ``A``; the last is None for ``A-``.
 
