@@ -98,6 +98,7 @@ export class Player {
     this.colour = rgbOf("#00b140");
     this.wipe = null; // a share of the canvas' width; null: to be put through the middle of the subject
     this.wiped = false; // by the user
+    this.outdated = false;
     this.zoom = 0; // index in ZOOMS; 0 fits the frame
     this.center = [0.5, 0.5];
     this.file = null;
@@ -164,6 +165,7 @@ export class Player {
     this.frame = Math.min(this.frame, frames - 1);
     this.seek.max = frames - 1;
     this.setOutdated(false);
+    this.say("");
     this.onLoad?.();
     if (this.earlier) this.earlier.src = url;
     this.video.src = url;
@@ -185,7 +187,8 @@ export class Player {
 
   /** Say whether what is shown comes from an earlier run than the one that is going on. */
   setOutdated(on) {
-    if (!this.file) return;
+    if (!this.file || on === this.outdated) return;
+    this.outdated = on;
     this.canvas.style.opacity = on ? 0.5 : 1;
     this.say(on ? text("outdated") : "");
   }
