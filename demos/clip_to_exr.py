@@ -19,7 +19,7 @@ from gvm_core import MattingPipeline, TorchHost, load_model
 from gvm_core.media import open_frames
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE = ROOT / "web" / "samples" / "gvm_sample_photo.mp4"
+SAMPLE = ROOT / "web" / "samples" / "gvm_sample_walker.mp4"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What ``python run.py demo`` runs: the bundled model on drawn clips new to it, and on the photographed sample.
+"""What ``python run.py demo`` runs: the bundled model on drawn clips new to it, and on a real person.
 
 Writes matte, composite and a contact sheet to ``output/demo``, and prints the error against the true mattes.
 """
@@ -38,11 +38,11 @@ def main() -> int:
             rows.append(picture_row(image[FRAMES // 2], alpha[FRAMES // 2], truth[FRAMES // 2]))
         print(f"clip {number + 1:2d} of {CLIPS}, {case.group:6}: MAD {errors[-1]:.4f}", flush=True)
 
-    photo = ROOT / "web" / "samples" / "gvm_sample_photo.mp4"
+    person = ROOT / "web" / "samples" / "gvm_sample_walker.mp4"
     matte, composite = out / "matte.mkv", out / "composite.mp4"
-    if code := command(["matte", str(photo), str(matte), "--model", "demo", "--overwrite"]):
+    if code := command(["matte", str(person), str(matte), "--model", "demo", "--overwrite"]):
         return code
-    with open_frames(photo) as reader:
+    with open_frames(person) as reader:
         frames = torch.stack(list(reader))
     with open_frames(matte) as reader:
         alpha = torch.stack(list(reader))[:, :1]
@@ -55,7 +55,7 @@ def main() -> int:
     print(
         f"\nMAD against the truth, {CLIPS} unseen easy and medium clips of {FRAMES} frames at {SIZE} px: {mad:.4f} "
         f"(a constant answer: {sum(constant) / CLIPS:.2f})\n\nLook at\n"
-        f"  {out / 'contact_sheet.png'}  frame | matte | over a checkerboard | truth; last row a photograph\n"
+        f"  {out / 'contact_sheet.png'}  frame | matte | over a checkerboard | truth; last row a real person\n"
         f"  {matte}\n  {composite}\n\nThe demo model is a demonstration, trained on drawings; it is not for production."
     )
     if mad > MAX_MAD:

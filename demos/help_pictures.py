@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gvm_core import MatteSettings, MattingPipeline, TorchHost, load_model
+from gvm_core import MattingPipeline, TorchHost, load_model
 from gvm_core.media import open_frames
 from gvm_core.metrics import MatteScorer
 from gvm_core.post.color import srgb_to_linear
@@ -31,7 +31,8 @@ from gvm_core.post.views import view
 from gvm_core.synthesis.scene import Frame, draw_frames
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE = ROOT / "web" / "samples" / "gvm_sample_photo.mp4"
+SAMPLE = ROOT / "web" / "samples" / "gvm_sample_walker.mp4"
+SHOWN = 8  # of its frames
 EDGE, GAP = 240, 6
 LONG_HAIR, CURLS, TWO_PEOPLE, YELLOW = 12, 4, 3, 7  # seeds of drawn clips
 
@@ -82,7 +83,7 @@ def over_checker(colour: Tensor, alpha: Tensor) -> Tensor:
 
 @cache
 def sample() -> Tensor:
-    """The photographed sample, ``[T, 3, H, W]``."""
+    """The sample with a real person, ``[T, 3, H, W]``."""
     with open_frames(SAMPLE) as reader:
         return torch.stack(list(reader))
 
@@ -96,7 +97,7 @@ def sample_mattes() -> Tensor:
 def matte() -> Row:
     """GVM Matte: the frame, the matte, the subject over a checkerboard."""
     frames, alpha = sample(), sample_mattes()
-    return [frames[0], alpha[0], over_checker(frames[0], alpha[0])]
+    return [frames[SHOWN], alpha[SHOWN], over_checker(frames[SHOWN], alpha[SHOWN])]
 
 
 def matte_video() -> Row:
@@ -110,12 +111,17 @@ def matte_video() -> Row:
 
 def stages() -> Row:
     """The three stages: the frame, its latents, the latents of its matte, the matte."""
-    frames = sample()
-    pipeline = MattingPipeline(load_model(), MatteSettings(short_edge=EDGE), TorchHost("cpu"))
+    frames = sample()[SHOWN:]
+    pipeline = MattingPipeline(load_model(), host=TorchHost("cpu"))
     _, clips = pipeline.fit(frames)
     images = next(pipeline.encode(clips))
     mattes = next(pipeline.denoise([images]))
-    return [frames[0], colours(images.data[0]), colours(mattes.data[0]), next(pipeline.decode([mattes])).data[0]]
+    return [
+        frames[0],
+        colours(images.data[0]),
+        colours(mattes.data[0]),
+        next(pipeline.decode([mattes])).data[0].clamp(0, 1),
+    ]
 
 
 def colours(latents: Tensor) -> Tensor:

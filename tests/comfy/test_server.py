@@ -49,7 +49,7 @@ def test_the_workflows_are_offered_as_templates_and_their_samples_are_served(ser
     for path in WORKFLOWS:
         assert server.get(f"/api/workflow_templates/ComfyUI-GVM/{path.stem}.json")["nodes"]
     assert "/extensions/ComfyUI-GVM/js/gvm.js" in server.get("/extensions")
-    assert server.get("/extensions/ComfyUI-GVM/samples/gvm_sample_photo.mp4")
+    assert server.get("/extensions/ComfyUI-GVM/samples/gvm_sample_walker.mp4")
 
 
 def test_names_tooltips_and_help_are_served_in_every_language(server):

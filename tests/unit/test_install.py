@@ -126,7 +126,7 @@ def installed(tmp_path_factory):
 
 def test_pip_install_brings_a_gvm_command_that_mattes_without_diffusers(installed, tmp_path):
     gvm = installed.parent / ("gvm.exe" if os.name == "nt" else "gvm")
-    sample, matte = ROOT / "web" / "samples" / "gvm_sample_photo.mp4", tmp_path / "matte.mkv"
+    sample, matte = ROOT / "web" / "samples" / "gvm_sample_walker.mp4", tmp_path / "matte.mkv"
     command = [gvm, "matte", sample, matte, "--frames", "0-7", "--device", "cpu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

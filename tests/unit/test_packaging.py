@@ -99,7 +99,7 @@ def test_the_archive_holds_all_that_the_pack_needs_and_nothing_else():
 def test_a_pack_from_the_archive_has_its_model_and_mattes(tmp_path):
     pack = unpack(tmp_path / "pack")
     matte = tmp_path / "matte.mkv"
-    command = [sys.executable, "-m", "gvm_core", "matte", "web/samples/gvm_sample_photo.mp4", matte, "--frames", "0-1"]
+    command = [sys.executable, "-m", "gvm_core", "matte", "web/samples/gvm_sample_walker.mp4", matte, "--frames", "0-1"]
     done = subprocess.run([*command, "--device", "cpu"], cwd=pack, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert matte.stat().st_size > 1000

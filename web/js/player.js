@@ -380,7 +380,7 @@ export class Player {
     paint(this.views[0], 0, split, room[0], room[1], source, look, made.data);
     paint(this.views[1], split, room[0], room[0], room[1], source, look, made.data);
     context.putImageData(made, at[0], at[1]);
-    if (this.views[0] !== this.views[1]) {
+    if (this.views[0] !== this.views[1] && split > 0 && split < room[0]) {
       context.fillStyle = "rgba(255, 255, 255, 0.7)";
       context.fillRect(at[0] + split - 1, at[1], 2, room[1]);
     }

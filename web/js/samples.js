@@ -6,7 +6,7 @@ const SAMPLES = [
   "gvm_sample_drawn.webp",
   "gvm_sample_green.mp4",
   "gvm_sample_matte.mp4",
-  "gvm_sample_photo.mp4",
+  "gvm_sample_walker.mp4",
 ];
 const LOADERS = { LoadImage: "image", LoadVideo: "file", GVMLoadClip: "path" };
 const provided = new Set();
