@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.drawn import Clips
+from ..datasets.people import NOBODY
 from ..errors import InputError
 
 CONFIGS = Path(__file__).with_name("configs")
@@ -46,6 +47,8 @@ class Stage:
         sources: Shares of ``drawn`` clips, of ``people`` composed from the given subjects and backgrounds, and of the
             given ``clips``. If empty, all available sources have equal shares.
         chimeras: How many drawn bodies to put under the heads of the given subjects; see `datasets.chimeras`.
+        nobody: Share of clips with nobody in them, of those that ``people`` gives. More of them teach the network to find
+            no people where there are none.
         encoded: How many clips to compose and encode in advance and reuse; 0 composes new clips for every step.
         checkpointing: Activation checkpointing: less memory, a third more time.
     """
@@ -68,6 +71,7 @@ class Stage:
     clips: Clips | None = None
     sources: dict[str, float] = field(default_factory=dict)
     chimeras: int = 0
+    nobody: float = NOBODY
     encoded: int = 0
     checkpointing: bool = False
 
@@ -102,6 +106,8 @@ class Stage:
             raise InputError(f"{at}: there is no source {min(unknown)!r}; the sources are {', '.join(SOURCES)}")
         if self.sources and (min(self.sources.values()) < 0 or not sum(self.sources.values())):
             raise InputError(f"{at}: shares of sources must be 0 or more, and one above 0, got {self.sources}")
+        if not 0 <= self.nobody <= 1:
+            raise InputError(f"{at}: nobody must be between 0 and 1, got {self.nobody}")
         if self.sources.get("drawn") and not self.clips:
             raise InputError(f"{at}: a share of drawn clips needs the key clips, which describes the clips to draw")
 

@@ -56,7 +56,7 @@ def stage_source(
         places = replace(places, drawn=layers) if places else None
     if cutouts and places and shares.get("people", not shares):
         chimeras = read_chimeras(stage.chimeras, cutouts, places.pictures, pools, progress) if stage.chimeras else []
-        found["people"] = PeopleSource(cutouts, places, chimeras)
+        found["people"] = PeopleSource(cutouts, places, chimeras, nobody=stage.nobody)
     if labelled and shares.get("clips", not shares):
         found["clips"] = LabelledSource(labelled, max(stage.sizes), stage.closest)
     for name, share in shares.items():

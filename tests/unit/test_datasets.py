@@ -257,6 +257,16 @@ def test_a_stage_mixes_its_sources_by_their_shares(places, tmp_path):
     assert isinstance(stage_source(stage(), tmp_path, [], cutouts=[subject()], places=places), PeopleSource)
 
 
+def test_a_stage_shows_as_many_clips_without_people_as_it_asks_for(places, tmp_path):
+    """Without them, a network learns that there is always somebody."""
+    for share in (0.0, 0.5, 1.0):
+        source = stage_source(stage(nobody=share), tmp_path, [], cutouts=[subject()], places=places)
+        batch = source.batch(60, 32, 1, np.random.default_rng(0))
+        assert float((batch.alpha.amax(dim=(1, 2, 3, 4)) == 0).float().mean()) == pytest.approx(share, abs=0.15)
+    with pytest.raises(InputError, match=r"nobody must be between 0 and 1, got 1\.5"):
+        stage(nobody=1.5)
+
+
 @pytest.mark.parametrize(
     ("sources", "words"),
     [
