@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def wiped(left: Tensor, right: Tensor, time: float) -> Tensor:
-    """``left`` and ``right``, ``[3, H, W]``, on the two sides of a line that swings once in ``time`` 0 to 1."""
+    """``left`` and ``right``, ``[3, H, W]``, on two sides of a line that goes to the left and back in ``time`` 0 to 2."""
     width = left.shape[-1]
     column = round(width * (0.5 + 0.45 * math.cos(math.pi * time)))
     picture = torch.cat([left[..., :column], right[..., column:]], dim=-1).clamp(0, 1)
