@@ -37,10 +37,8 @@ def main() -> None:
         rate = float(reader.rate)
     alpha = MattingPipeline(load_model(), host=TorchHost("cpu")).matte(frames)
     cut = over(estimate_foreground(frames, alpha), alpha, checker(*frames.shape[-2:], square=16))
-    pictures = [
-        wiped(resize(plate[None], SIZE)[0], resize(subject[None], SIZE)[0], 2 * index / len(frames))
-        for index, (plate, subject) in enumerate(zip(frames, cut, strict=True))
-    ]
+    plates, subjects = (resize(each, SIZE).clamp(0, 1) for each in (frames, cut))
+    pictures = [wiped(*pair, 2 * index / len(frames)) for index, pair in enumerate(zip(plates, subjects, strict=True))]
     first, *others = (Image.fromarray((each * 255).round().byte().movedim(0, -1).numpy()) for each in pictures)
     # There and back again: the picture begins anew without a jump.
     first.save(
@@ -59,7 +57,7 @@ def wiped(left: Tensor, right: Tensor, time: float) -> Tensor:
     """``left`` and ``right``, ``[3, H, W]``, on two sides of a line that goes to the left and back in ``time`` 0 to 2."""
     width = left.shape[-1]
     column = round(width * (0.5 + 0.45 * math.cos(math.pi * time)))
-    picture = torch.cat([left[..., :column], right[..., column:]], dim=-1).clamp(0, 1)
+    picture = torch.cat([left[..., :column], right[..., column:]], dim=-1)
     picture[..., max(column - LINE, 0) : column + LINE] = 1
     return picture
 

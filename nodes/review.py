@@ -77,8 +77,7 @@ def saved(outputs: Iterable[Output]) -> dict[str, list[ui.SavedResult]]:
     """What a node says about its run, so that ComfyUI lists its files, and of a folder of pictures the first one."""
     top, found = Path(folder_paths.get_output_directory()), []
     for each in outputs:
-        single = each.is_video or each.is_picture
-        file = each.path if single else min(each.folder.glob(f"*{each.form.suffix}"))
+        file = min(each.folder.glob(f"*{each.form.suffix}")) if each.is_sequence else each.path
         folder = file.parent.relative_to(top).as_posix()
         found.append(ui.SavedResult(file.name, "" if folder == "." else folder, io.FolderType.output))
     return {RESULTS: found}

@@ -112,6 +112,11 @@ class Output:
         return not self.is_video and named and not self.path.is_dir()
 
     @property
+    def is_sequence(self) -> bool:
+        """Whether it is a folder of pictures, or a pattern for them: more than one file."""
+        return not self.is_video and not self.is_picture
+
+    @property
     def folder(self) -> Path:
         """Where its pictures are."""
         return self.path.parent if is_pattern(self.path) else self.path

@@ -43,7 +43,7 @@ def prepare_folders(shot: Shot) -> None:
         path, folder = output.path, output.folder
         if output.is_video and path.is_dir():
             raise MediaError(f"{path} is a folder; a video needs another name")
-        if not output.is_video and not output.is_picture and folder.exists():
+        if output.is_sequence and folder.exists():
             if not folder.is_dir():
                 raise MediaError(f"{folder} is a file; a sequence needs a folder")
             folders[folder.absolute()] = None

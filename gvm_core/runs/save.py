@@ -68,9 +68,8 @@ def scratch(output: Output) -> Iterator[Path]:
 
 def refuse_to_overwrite(output: Output, given: Given) -> None:
     """Raise `MediaError` if a file of ``output`` exists already."""
-    if output.is_video or output.is_picture:
-        taken = [output.path]
-    else:
+    taken = [output.path]
+    if output.is_sequence:
         name = output.names(given)
         taken = [output.folder / f"{name(index)}{output.form.suffix}" for index in range(given.count)]
     if there := next((path for path in taken if path.exists()), None):

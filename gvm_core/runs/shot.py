@@ -88,7 +88,7 @@ class Shot:
                 output.form.pixels(SUBJECT, 2, 2)  # or it raises
             if output.is_picture:
                 self.check_single(output.path)
-            same = not output.is_video and not output.is_picture and self.in_place(output)
+            same = output.is_sequence and self.in_place(output)
             if same and sequence_of(self.source).files[0].suffix.lower() == output.form.suffix:
                 raise MediaError(
                     f"the {output.role} would replace the pictures in {output.folder}; choose another folder"
@@ -263,7 +263,7 @@ def refuse_to_overwrite(output: Output, shot: Shot, reader: FrameReader) -> None
     """
     advice = "choose another name, or allow overwriting (--overwrite)"
     path, folder = output.path, output.folder
-    if output.is_video or output.is_picture:
+    if not output.is_sequence:
         if path.exists():
             raise MediaError(f"{path} exists already; {advice}")
     elif folder.exists() and not folder.is_dir():
