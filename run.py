@@ -51,7 +51,8 @@ def test(arguments: list[str]) -> int:
         print("+", *check, flush=True)
         if code := subprocess.call([PYTHON, "-m", *check], cwd=ROOT):
             return code
-    return subprocess.call([PYTHON, "-m", "pytest", *shared(arguments), *arguments], cwd=ROOT)
+    hangs = "--timeout=1800"  # then a test that hangs is one that fails
+    return subprocess.call([PYTHON, "-m", "pytest", hangs, *shared(arguments), *arguments], cwd=ROOT)
 
 
 def shared(arguments: list[str]) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +16,8 @@ from gvm_core import TorchHost, load_model
 
 SHARED = "PYTEST_XDIST_WORKER" in os.environ
 """Whether other processes run tests at the same time."""
+if SHARED:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 torch.set_num_threads(1 if SHARED else min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
 
 
@@ -47,6 +51,24 @@ def roomy_disk(monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**15, used=0, free=10**15))
 
 
+@pytest.fixture(autouse=True)
+def no_priority():
+    """libsvtav1 gives the process that calls it priority over all others, if that is root's; what it starts inherits it."""
+    yield
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+
+
+DEAR = ("tests/comfy/", "tests/unit/test_install.py", "tests/unit/test_savings.py")
+"""What takes longest begins first, so that no process waits for it at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(DEAR))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Where processes share the tests, a file is one's, and so is all that needs a ComfyUI: servers are dear to start."""
@@ -56,6 +78,7 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             return "comfy" if nodeid.startswith("tests/comfy/") else nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False  # the order above, not the largest number of tests first
     return ByFile(config, log)
 
 
