@@ -2,7 +2,8 @@
 
     python demos/help_pictures.py [FOLDER]
 
-Without FOLDER, they go to web/docs/pictures. The picture of GVM Load Model is a screenshot: tests/comfy/test_browser.py takes it.
+Without FOLDER, they go to web/docs/pictures, and the thumbnail of the template that needs SAM's model to workflows. The picture of
+GVM Load Model and the other thumbnails are screenshots: tests/comfy/test_browser.py takes them.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ Row = list[Tensor]
 def main() -> None:
     """Write all pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "web" / "docs" / "pictures")
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, make in PICTURES.items():
-        sheet(make()).save(folder / f"{name}.jpg", quality=85, optimize=True)
-        print(folder / f"{name}.jpg", flush=True)
+    parser.add_argument("folder", type=Path, nargs="?")
+    given = parser.parse_args().folder
+    for name, make in (PICTURES | THUMBNAILS).items():
+        usual = ROOT / "web" / "docs" / "pictures" if name in PICTURES else ROOT / "workflows"
+        file = (given or usual) / f"{name}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sheet(make()).save(file, quality=85, optimize=True)
+        print(file, flush=True)
 
 
 def sheet(tiles: Row) -> Image.Image:
@@ -151,6 +154,12 @@ def combine_mattes() -> Row:
     return [frame.image, frame.alpha, garbage, kept]
 
 
+def one_person() -> Row:
+    """The template with SAM 3.1: two people, and the one that was chosen."""
+    frame, kept = drawn(TWO_PEOPLE)[0], combine_mattes()[-1]
+    return [frame.image, over_checker(frame.foreground, kept)]
+
+
 def foreground() -> Row:
     """GVM Foreground: a screen, the frame and the subject's own colours over blue."""
     (frame,) = drawn(CURLS)
@@ -232,6 +241,8 @@ PICTURES: dict[str, Callable[[], Row]] = {
     "GVMSyntheticClip": synthetic_clip,
     "stages": stages,
 }
+
+THUMBNAILS: dict[str, Callable[[], Row]] = {"one_person_sam3": one_person}
 
 if __name__ == "__main__":
     main()

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 KEY = "gvm_review"
 """Under this name the player finds its file in what a node says about its run."""
-RESULTS = "videos"
-"""Files under this name are in ComfyUI's list of results. Those under "images" would also be shown on the node."""
+RESULTS = "video"
+"""Files under this name are in ComfyUI's list of results, pictures too. Those under "images" would also be on the node."""
 PREFIX = "gvm_preview_"
 RATE = 24.0
 """Frames per second of the player where a node does not know them."""

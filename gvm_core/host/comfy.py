@@ -127,7 +127,8 @@ class FrameBar:
 
     def move(self, frames: int, alpha: Clip | None = None) -> None:
         """Move by ``frames`` frames, and show the last frame of ``alpha`` ``[T, 1, H, W]`` if it is given."""
-        shown = None if alpha is None else ("JPEG", preview(alpha), PREVIEW_EDGE)
+        picture = None if alpha is None else preview(alpha)
+        shown = picture and ("JPEG", picture, min(PREVIEW_EDGE, max(picture.size)))  # ComfyUI scales it to this size
         for left in reversed(range(frames)):
             self.done += 1
             self.bar.update_absolute(self.done, preview=None if left else shown)

@@ -124,7 +124,7 @@ def test_a_folder_of_clips_is_matted_though_one_is_broken(server):
         outputs = finished(server, server.prompt(prompt, events.client_id))
         assert not [message for message in events.messages if message["type"] == "execution_error"]
         assert re.search(r"a\.mp4: .*a_00001_\.mp4\nb\.mp4 failed: .+\nc\.mp4: .*c_00001_\.mp4", events.texts[-1])
-        assert len(outputs["3"]["text"]) == 3 and len(outputs["3"]["videos"]) == 4 == 2 * len(outputs["4"]["images"])
+        assert len(outputs["3"]["text"]) == 3 and len(outputs["3"]["video"]) == 4 == 2 * len(outputs["4"]["images"])
         assert "GVM Matte Video: b.mp4 failed" in server.log
 
         (folder / "b.mp4").write_bytes((folder / "a.mp4").read_bytes())
@@ -159,14 +159,25 @@ def test_a_long_video_shows_time_left_and_its_preview_on_the_node(server):
         events.wait("execution_success", timeout=180, prompt_id=prompt_id)
     assert any(re.search(r"frames/s  .* left", text) for text in events.texts), events.texts
     outputs = server.history(prompt_id)["outputs"][node]
-    listed = [(each["filename"], each["subfolder"], each["type"]) for each in outputs["videos"]]
+    listed = [(each["filename"], each["subfolder"], each["type"]) for each in outputs["video"]]
     assert listed == [("take_00001_preview.mp4", "shown", "output"), ("take_00001_.mov", "shown", "output")]
     assert {path.name for path in (server.base / "output" / "shown").glob("take*")} == {
         "take_00001_.mov",
         "take_00001_preview.mp4",
     }
+    for job in known_jobs(server):
+        if job["id"] == prompt_id:
+            assert job["preview_output"]["filename"] == "take_00001_preview.mp4", "ComfyUI lists no file"
     review = json.loads(outputs["gvm_review"][0])
     assert review["frames"] == 24 and server.get(f"/view?filename={review['filename']}&type=temp")
+
+
+def known_jobs(server):
+    """What ComfyUI's panel of results is made of; nothing for a release that does not have it."""
+    try:
+        return server.get("/api/jobs")["jobs"]
+    except RefusedError:
+        return []
 
 
 def long_prompt():

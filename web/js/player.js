@@ -130,7 +130,7 @@ export class Player {
       made.append(...parts);
       return made;
     };
-    const back = button("◀", text("back"), () => this.step(-1));
+    const back = button("|◀", text("back"), () => this.step(-1));
     const on = button("▶|", text("on"), () => this.step(1));
     const fit = button(text("fit"), text("fit the frame"), () => this.setZoom(0));
     const closer = button("+", text("zoom in"), () => this.setZoom(this.zoom + 1));

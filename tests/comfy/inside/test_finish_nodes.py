@@ -182,7 +182,7 @@ def test_every_format_is_saved_listed_by_comfyui_and_can_be_read_back(run, execu
                 run("GVMSaveMatte", **given, filename_prefix="saved/none")
             continue
         made = executed("GVMSaveMatte", **given, filename_prefix=f"saved/{form.name}_{content[:4]}")
-        path, listed = Path(made.result[0]), made.ui["videos"]
+        path, listed = Path(made.result[0]), made.ui["video"]
         assert len(listed) == 1 + (content == "both") and all(file_of(entry).is_file() for entry in listed)
         with open_frames(path, alpha=content == "subject with alpha") as reader:
             found = torch.stack(list(reader))[:, -1]
