@@ -52,7 +52,8 @@ class GVMLoadClip(io.ComfyNode):
                     default="",
                     tooltip=(
                         "A video, a picture, a folder of pictures, or a pattern such as shot.####.exr. A path that does not "
-                        "begin at the root is looked for in ComfyUI's input folder. Default: empty, for a connected video."
+                        "begin at the root is looked for in ComfyUI's input folder; one that begins with output/ in its "
+                        "output folder. Default: empty, for a connected video."
                     ),
                 ),
                 io.Int.Input(
@@ -220,7 +221,8 @@ class GVMLoadClips(io.ComfyNode):
                     default="",
                     tooltip=(
                         "A folder with videos. A path that does not begin at the root is looked for in ComfyUI's input folder; "
-                        "a dot is the input folder itself. Default: empty, so give one. Deeper folders are not searched."
+                        "a dot is the input folder itself. One that begins with output/ is looked for in its output folder. "
+                        "Default: empty, so give one. Deeper folders are not searched."
                     ),
                 ),
             ],
@@ -268,17 +270,24 @@ def videos_in(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return videos, others
 
 
-def located(path: str, name: str) -> Path:
-    """The path that a user gave, with or without quotes; one that is not absolute is in ComfyUI's input folder.
+def located(given: str, name: str) -> Path:
+    """The path that a user gave, with or without quotes.
+
+    One that is not absolute is in ComfyUI's input folder, or in the folder ``output`` if it begins with that.
 
     Raises:
         InputError: If it is empty.
     """
-    given = path.strip().strip("\"'")
+    given = given.strip().strip("\"'")
     if not given:
         other = ", or connect a video" if name == "path" else "; a dot is ComfyUI's input folder"
-        raise InputError(f"{name} is empty: give a path in ComfyUI's input folder, or a whole path{other}")
-    return Path(folder_paths.get_input_directory()) / Path(given).expanduser()
+        places = "give a whole path, one in ComfyUI's input folder, or one that begins with output/"
+        raise InputError(f"{name} is empty: {places}{other}")
+    top, path = Path(folder_paths.get_input_directory()), Path(given).expanduser()
+    first, *rest = path.parts or ("",)
+    if first == "output" and not (top / first).exists():
+        return Path(folder_paths.get_output_directory()).joinpath(*rest)
+    return top / path
 
 
 def stamp(files: Iterable[Path]) -> str:

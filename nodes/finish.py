@@ -68,7 +68,7 @@ class GVMRefineMatte(io.ComfyNode):
             display_name="GVM Refine Matte",
             description=(
                 "Refines a finished matte: cleans it, moves and softens its edges, removes specks, calms chatter. Until a "
-                "slider is moved, nothing changes. The network does not run again, so trying settings takes seconds."
+                "value is changed, nothing changes. The network does not run again, so trying settings takes seconds."
             ),
             search_aliases=["matte levels", "choke matte", "erode dilate mask", "feather mask", "despeckle", "chatter"],
             is_output_node=True,  # or its player stays empty where ComfyUI has the result already

@@ -182,6 +182,13 @@ def test_a_help_page_has_the_name_of_its_node_as_title(node_id):
 
 
 @each_node
+def test_no_table_is_wider_than_the_panel_that_shows_it(node_id):
+    """The Info panel cuts a third column off, and its bar is below the whole table."""
+    for language in (ENGLISH, *LANGUAGES):
+        assert all(len(row) <= 2 for table in tables(page(node_id, language)) for row in table), language
+
+
+@each_node
 def test_a_help_page_shows_what_the_node_does(node_id):
     """``python demos/help_pictures.py`` makes the pictures."""
     shown = {language: re.findall(r"!\[(.+)\]\((\S+)\)", page(node_id, language)) for language in (ENGLISH, *LANGUAGES)}

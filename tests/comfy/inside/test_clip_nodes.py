@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -70,6 +71,11 @@ def test_exr_comes_with_its_own_numbers_its_alpha_its_rate_and_as_a_screen_shows
     assert torch.equal(some[0], images[1:3]) and some[4] == 2
     one = run("GVMLoadClip", path=f'"{Path(folder_paths.get_input_directory(), "plate", "shot.1002.exr")}"')
     assert torch.equal(one[0], images[1:2])
+
+
+def test_what_was_saved_is_loaded_by_its_path_in_the_output_folder(run, exrs, inputs):
+    shutil.copytree(inputs / "plate", Path(folder_paths.get_output_directory()) / "video" / "plate")
+    assert torch.equal(run("GVMLoadClip", path="output/video/plate")[0], run("GVMLoadClip", path="plate")[0])
 
 
 def test_a_layer_of_a_render_is_loaded_by_its_name(run, inputs):
@@ -152,7 +158,7 @@ def test_what_cannot_be_loaded_says_why(run, exrs, film, inputs):
     (inputs / "broken.mp4").write_bytes(b"no video")
     (inputs / "nothing").mkdir(exist_ok=True)
     for given, words in (
-        ({"path": "  "}, "path is empty: give a path in ComfyUI's input folder, or a whole path, or connect a video"),
+        ({"path": "  "}, "path is empty: .* input folder, or one that begins with output/, or connect a video"),
         ({"path": "missing.mov"}, r"there is no file or folder .*missing\.mov"),
         ({"path": "plate/none.####.exr"}, r"is called none.####.exr; there are shot.####.exr \(1001-1004\)"),
         ({"path": "nothing"}, "there are no pictures in .*nothing"),
@@ -266,7 +272,7 @@ def test_a_folder_without_videos_says_why(run, clips, inputs):
     (inputs / "only" / "one").mkdir(parents=True, exist_ok=True)
     written(inputs / "only" / "one" / "p.png", "png", "rgb48be", np.zeros((8, 8, 3), np.uint16))
     for folder, words in (
-        ("", "folder is empty: give a path in ComfyUI's input folder, or a whole path; a dot is"),
+        ("", "folder is empty: .* input folder, or one that begins with output/; a dot is"),
         ("missing", "there is no folder .*missing"),
         ("clips/pictures", "there are no clips in"),
         ("only", "there are no videos in .*only, only folders of pictures: one; load each with GVM Load Clip"),
