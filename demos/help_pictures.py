@@ -46,10 +46,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     given = parser.parse_args().folder
     for name, make in (PICTURES | THUMBNAILS).items():
-        usual = ROOT / "web" / "docs" / "pictures" if name in PICTURES else ROOT / "workflows"
-        file = (given or usual) / f"{name}.jpg"
+        usual, widest = (ROOT / "web" / "docs" / "pictures", 1300) if name in PICTURES else (ROOT / "workflows", 480)
+        file, picture = (given or usual) / f"{name}.jpg", sheet(make())
         file.parent.mkdir(parents=True, exist_ok=True)
-        sheet(make()).save(file, quality=85, optimize=True)
+        picture.thumbnail((widest, widest))
+        picture.save(file, quality=85, optimize=True)
         print(file, flush=True)
 
 
