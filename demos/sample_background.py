@@ -17,6 +17,10 @@ from gvm_core.post.light import LIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH = 360, 640
+HORIZON = 0.62
+"""Where the glow of the sky is brightest, as a share of the height."""
+SKY = (0.012, 0.03, 0.1), (0.55, 0.22, 0.12), (0.012, 0.014, 0.03)
+"""Linear light of the sky above, of its glow, and of the ground."""
 LIGHTS_IN_VIEW, SEED = 46, 5
 COLOURS = torch.tensor([[1.0, 0.75, 0.4], [1.0, 0.5, 0.2], [0.6, 0.75, 1.0], [1.0, 0.3, 0.25], [0.95, 0.9, 0.8]])
 
@@ -44,11 +48,6 @@ def main() -> None:
     Image.fromarray((shown * 255).round().byte().movedim(0, -1).numpy()).save(file, quality=88, optimize=True)
     print(file)
 
-
-HORIZON = 0.62
-"""Where the glow of the sky is brightest, as a share of the height."""
-SKY = (0.012, 0.03, 0.1), (0.55, 0.22, 0.12), (0.012, 0.014, 0.03)
-"""Linear light of the sky above, of its glow, and of the ground."""
 
 if __name__ == "__main__":
     main()
