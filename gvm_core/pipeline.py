@@ -5,7 +5,7 @@ The pipeline knows the order of the stages, but not files or ComfyUI. Its host o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from fractions import Fraction
 from itertools import chain, repeat, starmap
 
@@ -74,6 +74,7 @@ class MattingPipeline:
         regions: Iterable[Region] | None = None,
         originals: bool = False,
         pixel_aspect: Fraction = SQUARE,
+        between: Callable[[Iterator[Clip]], Iterator[Clip]] = iter,
     ) -> Generator[Clip, None, None]:
         """Matte a stream of frames of any length. At most a few windows are in memory.
 
@@ -85,6 +86,8 @@ class MattingPipeline:
                 `follow.follow`. Outside, alpha is 0. None lets it look everywhere.
             originals: Give every clip its original frames, for results that need both.
             pixel_aspect: The width of a pixel over its height.
+            between: Given the clips that are encoded, those that are denoised and those that are decoded, each of all
+                frames. It yields them on, and may count them: a window is finished only after all three.
 
         Yields:
             Clips of alpha ``[T, 1, H, W]`` in 0..1 at the frames' own size, float32 on the CPU, in order, without gaps.
@@ -94,9 +97,9 @@ class MattingPipeline:
             GVMError: If the result is not finite even in float32.
         """
         fit, clips = self.fit(frames, first, regions=regions, originals=originals, pixel_aspect=pixel_aspect)
-        image_latents = self.encode(clips)
-        alpha_latents = self.denoise(image_latents)
-        alpha = self.decode(alpha_latents)
+        image_latents = between(self.encode(clips))
+        alpha_latents = between(self.denoise(image_latents))
+        alpha = between(self.decode(alpha_latents))
         yield from self.finish(self.refine(alpha, fit, originals=originals))
 
     def fit(

@@ -17,6 +17,8 @@ from .sockets import GVMModel, schema, to_frames, to_mask, to_masks
 
 DEFAULTS = MatteSettings()
 
+STAGES = 4
+"""A frame is encoded, denoised, decoded and finished: each moves the bar, as a window takes long on a processor."""
 AUTO_REFINE = -1
 SUITED, OWN, CUSTOM = "as suits the model", "as the frames are", "custom"
 
@@ -224,7 +226,8 @@ class GVMMatte(io.ComfyNode):
     ) -> io.NodeOutput:
         """Run the frames through the pipeline, and return alpha as a MASK."""
         frames = to_frames(images)
-        host = ComfyHost(model, FrameBar(len(frames), cls.hidden.unique_id))
-        pipeline = MattingPipeline(model.model, picture_settings(**widgets), host)
-        clips = pipeline.stream(frames, regions=regions_in(pipeline, frames, to_masks(region), find=follow))
+        bar = FrameBar(len(frames), cls.hidden.unique_id, STAGES)
+        pipeline = MattingPipeline(model.model, picture_settings(**widgets), ComfyHost(model, bar))
+        regions = regions_in(pipeline, frames, to_masks(region), find=follow)
+        clips = pipeline.stream(frames, regions=regions, between=bar.counted)
         return io.NodeOutput(to_mask(torch.cat([clip.data for clip in clips])))

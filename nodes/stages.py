@@ -19,13 +19,9 @@ from .matte import AUTO_REFINE, DEFAULTS, noise_inputs, picture_settings, refine
 from .sockets import GVMAlphaLatents, GVMLatents, GVMModel, Latents, schema, to_frames, to_mask
 
 
-def collected(clips: Iterable[Clip], bar: FrameBar | None = None) -> Clip:
-    """Join gapless clips into one, since a socket needs the whole clip. ``bar`` moves with every clip."""
-    parts = []
-    for clip in clips:
-        parts.append(clip)
-        if bar is not None:
-            bar.move(len(clip))
+def collected(clips: Iterable[Clip]) -> Clip:
+    """Join gapless clips into one, since a socket needs the whole clip."""
+    parts = list(clips)
     return Clip(torch.cat([part.data for part in parts]), parts[0].start)
 
 
@@ -55,7 +51,7 @@ class GVMEncode(io.ComfyNode):
         bar = FrameBar(len(images), cls.hidden.unique_id)
         pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
         fit, clips = pipeline.fit(to_frames(images))
-        return io.NodeOutput(Latents(collected(pipeline.encode(clips), bar), fit))
+        return io.NodeOutput(Latents(collected(bar.counted(pipeline.encode(clips))), fit))
 
 
 class GVMDenoise(io.ComfyNode):
@@ -84,7 +80,9 @@ class GVMDenoise(io.ComfyNode):
         settings = picture_settings(**widgets)
         bar = FrameBar(len(latents.clip), cls.hidden.unique_id)
         pipeline = MattingPipeline(model.model, settings, ComfyHost(model))
-        return io.NodeOutput(Latents(collected(pipeline.denoise([latents.clip]), bar), latents.fit, settings.plan))
+        return io.NodeOutput(
+            Latents(collected(bar.counted(pipeline.denoise([latents.clip]))), latents.fit, settings.plan)
+        )
 
 
 class GVMDecode(io.ComfyNode):

@@ -7,7 +7,7 @@ loading, the VRAM flags and dynamic VRAM work for it as for ComfyUI's own models
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -119,11 +119,18 @@ class FrameBar:
     Args:
         frames: Number of frames to finish.
         node_id: Id of the node.
+        passes: How often each frame is counted until it is finished.
     """
 
-    def __init__(self, frames: int, node_id: str | None) -> None:
-        self.bar = comfy.utils.ProgressBar(frames, node_id=node_id)
+    def __init__(self, frames: int, node_id: str | None, passes: int = 1) -> None:
+        self.bar = comfy.utils.ProgressBar(frames * passes, node_id=node_id)
         self.done = 0
+
+    def counted(self, clips: Iterable[Clip]) -> Iterator[Clip]:
+        """Yield the clips on, and move with each."""
+        for clip in clips:
+            self.move(len(clip))
+            yield clip
 
     def move(self, frames: int, alpha: Clip | None = None) -> None:
         """Move by ``frames`` frames, and show the last frame of ``alpha`` ``[T, 1, H, W]`` if it is given."""

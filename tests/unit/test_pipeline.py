@@ -3,6 +3,7 @@
 import logging
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -236,6 +237,26 @@ def test_frames_come_along_with_their_mattes_where_they_are_asked_for(tiny_model
             assert torch.equal(original.pixels, clip[index])
     assert all(not part.originals for part in run.stream(clip))
     assert torch.equal(run.matte(clip), torch.cat([part.data for part in run.stream(clip, originals=True)]))
+
+
+def test_progress_is_known_before_the_first_window_is_finished(tiny_model):
+    clip, passed = moving_clip(19), []
+
+    def between(clips):
+        passed.append([])
+        return map(partial(noted, passed[-1]), clips)
+
+    def noted(parts, part):
+        parts.append(part)
+        return part
+
+    run = pipeline(tiny_model).stream(clip, between=between)
+    first = next(run)
+    encoded, denoised, decoded = (parts[-1].stop for parts in passed)
+    assert encoded >= denoised >= decoded == first.stop
+    assert torch.equal(torch.cat([first.data, *(part.data for part in run)]), pipeline(tiny_model).matte(clip))
+    for parts in passed:
+        assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])] and parts[-1].stop == 19
 
 
 def test_auto_is_what_suits_the_model_and_own_the_frames_size(tiny_model):
