@@ -165,9 +165,9 @@ def test_a_long_video_shows_time_left_and_its_preview_on_the_node(server):
         "take_00001_.mov",
         "take_00001_preview.mp4",
     }
-    for job in known_jobs(server):
-        if job["id"] == prompt_id:
-            assert job["preview_output"]["filename"] == "take_00001_preview.mp4", "ComfyUI lists no file"
+    jobs = known_jobs(server)
+    shown = [job["preview_output"]["filename"] for job in jobs if job["id"] == prompt_id]
+    assert shown == ["take_00001_preview.mp4"] or not jobs, "ComfyUI lists no file"
     review = json.loads(outputs["gvm_review"][0])
     assert review["frames"] == 24 and server.get(f"/view?filename={review['filename']}&type=temp")
 
@@ -209,7 +209,8 @@ def test_cancel_ends_a_run_within_a_window(server):
         before = done()
         server.post("/interrupt")
         events.wait("execution_interrupted", timeout=120, prompt_id=prompt_id)
-        assert done() - before <= 2 * 4 * 8, "the window on its way, and the one that was finished meanwhile"
+        windows = (done() - before) / (4 * 8)  # each frame counts four times: encoded, denoised, decoded, finished
+        assert windows <= 2, "the window on its way, and the one that was finished meanwhile"
         assert done() < first["data"]["max"] // 2
     assert server.history(prompt_id)["status"]["status_str"] == "error"
 

@@ -17,6 +17,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from support import moving_clip, write_exr, write_film, write_video
 
 VideoFromFile = InputImpl.VideoFromFile
+PLACES = "give a whole path, one in ComfyUI's input folder, or one that begins with output/"
 
 
 def noise(*shape, seed=0):
@@ -158,7 +159,7 @@ def test_what_cannot_be_loaded_says_why(run, exrs, film, inputs):
     (inputs / "broken.mp4").write_bytes(b"no video")
     (inputs / "nothing").mkdir(exist_ok=True)
     for given, words in (
-        ({"path": "  "}, "path is empty: .* input folder, or one that begins with output/, or connect a video"),
+        ({"path": "  "}, f"path is empty: {PLACES}, or connect a video"),
         ({"path": "missing.mov"}, r"there is no file or folder .*missing\.mov"),
         ({"path": "plate/none.####.exr"}, r"is called none.####.exr; there are shot.####.exr \(1001-1004\)"),
         ({"path": "nothing"}, "there are no pictures in .*nothing"),
@@ -272,7 +273,7 @@ def test_a_folder_without_videos_says_why(run, clips, inputs):
     (inputs / "only" / "one").mkdir(parents=True, exist_ok=True)
     written(inputs / "only" / "one" / "p.png", "png", "rgb48be", np.zeros((8, 8, 3), np.uint16))
     for folder, words in (
-        ("", "folder is empty: .* input folder, or one that begins with output/; a dot is"),
+        ("", f"folder is empty: {PLACES}; a dot is"),
         ("missing", "there is no folder .*missing"),
         ("clips/pictures", "there are no clips in"),
         ("only", "there are no videos in .*only, only folders of pictures: one; load each with GVM Load Clip"),
