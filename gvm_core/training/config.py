@@ -24,7 +24,7 @@ class Stage:
     """One stage of a training.
 
     Attributes:
-        name: Name in the log and the table of losses.
+        name: Name in the log and the table of losses; each stage needs its own.
         network: Which network learns: ``"vae"`` or ``"unet"``. With ``"unet"`` the VAE is frozen.
         learn: Which of its weights learn: ``"all"``, ``"spatial"`` or ``"temporal"``. ``"lora"`` freezes them and
             trains a LoRA.
@@ -146,6 +146,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if not self.stages:
             raise InputError("a training needs at least one stage")
+        names = [stage.name for stage in self.stages]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise InputError(f"each stage needs a name of its own, but {min(repeated)!r} is repeated")
         if self.start == "scratch" and not (self.unet and self.vae):
             raise InputError("a training from scratch needs the configurations unet and vae")
 

@@ -43,6 +43,7 @@ CHECKPOINT_EVERY = 250
 SHEET_EVERY = 1000
 LOG_EVERY = 50
 WARM_UP = 100
+COLUMNS = ["stage", "step", "seconds", "losses"]
 
 
 class Average:
@@ -136,25 +137,24 @@ class Training:
     def run_stage(self, index: int, resumed: dict[str, Any] | None) -> None:
         """Train one stage, and put the averaged weights into the network; a LoRA is written to its file."""
         stage = self.config.stages[index]
+        first = resumed["step"] if resumed else 0
+        table = LossTable(self.folder / "losses.csv", stage, first) if self.processes.is_main else None
         torch.manual_seed(int(np.random.default_rng([self.seed, index]).integers(2**31)))
         with self.processes.main_first():
             source = self.source_of(stage, index)
         weights = self.learning(stage)
         optimizer = torch.optim.AdamW(weights.values(), stage.rate, betas=(0.9, 0.95), weight_decay=1e-3, fused=True)
         average = Average(weights)
-        first = 0
         if resumed:
             optimizer.load_state_dict(resumed["optimizer"])
             average.weights = resumed["average"]
             set_weights(weights, resumed["learning"])
-            first = resumed["step"]
-        table = LossTable(self.folder / "losses.csv", stage)
         dataset = StepDataset(source, stage, [self.seed, index], self.processes.index)
         for step, data in enumerate(load_steps(dataset, first, self.workers, self.processes.device), first):
             parts = self.step(stage, step, data, weights, optimizer)
             average.update(weights, step)
             self.after_step(stage, index, step + 1, source)
-            if self.processes.is_main:
+            if table:
                 table.add(step + 1, parts)
             if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < stage.steps:
                 current = {name: value.detach() for name, value in weights.items()}
@@ -320,14 +320,23 @@ class Training:
 class LossTable:
     """Writes means of a stage's losses over every `LOG_EVERY` steps to a CSV file and to the log.
 
+    The columns are the stage, the step, the seconds that the stage took until then (with the preparation of its data),
+    and the losses as JSON. In a resumed stage the seconds go on from the checkpoint.
+
     Args:
         table: The CSV file.
         stage: The stage.
+        first: How many steps of the stage the checkpoint contains. Rows of later steps are removed: these are done
+            again.
     """
 
-    def __init__(self, table: Path, stage: Stage) -> None:
+    def __init__(self, table: Path, stage: Stage, first: int) -> None:
         self.table, self.stage = table, stage
-        self.started = time.monotonic()
+        rows = [row for row in read_rows(table) if row[0] != stage.name or int(row[1]) <= first]
+        with atomic(table) as part, part.open("w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *rows])
+        before = int(rows[-1][2]) if rows and rows[-1][0] == stage.name else 0
+        self.started = time.monotonic() - before
         self.sums: dict[str, Tensor] = {}
         self.count = 0
 
@@ -345,6 +354,14 @@ class LossTable:
         log.info("%s step %d/%d  %s  %.0f s", self.stage.name, step, self.stage.steps, shown, seconds)
         with self.table.open("a", newline="") as file:
             csv.writer(file).writerow([self.stage.name, step, f"{seconds:.0f}", json.dumps(means)])
+
+
+def read_rows(table: Path) -> list[list[str]]:
+    """The rows of a table of losses, without its header; none if there is no such file."""
+    if not table.exists():
+        return []
+    with table.open(newline="") as file:
+        return [row for row in csv.reader(file) if row != COLUMNS]
 
 
 def checkpoint_activations(network: nn.Module, wanted: bool) -> None:

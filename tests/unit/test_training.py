@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from gvm_core.training.loader import StepDataset, load_steps
 from gvm_core.training.lora import write_lora
 from gvm_core.training.losses import gradient_loss, laplacian_loss, latent_loss, matte_losses
 from gvm_core.training.start import starting_networks
-from gvm_core.training.train import Training
+from gvm_core.training.train import LossTable, Training
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,8 @@ def stage(name="s", **changes):
 
 
 def losses(folder):
-    rows = [line.split(",", 3) for line in (folder / "losses.csv").read_text().splitlines()]
+    header, *rows = (line.split(",", 3) for line in (folder / "losses.csv").read_text().splitlines())
+    assert header == ["stage", "step", "seconds", "losses"]
     return [(row[0], row[1], row[3]) for row in rows]
 
 
@@ -94,13 +96,22 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(name, dtype, p
         Training(tmp_path / "parts", wanted, lambda _: pool, dtype=dtype, progress=kill).run()
     again = Training(tmp_path / "parts", wanted, lambda _: pool, dtype=dtype)
     assert again.run().name == result.name
-    rows = dict.fromkeys(losses(tmp_path / "parts"))  # the step after the checkpoint is in the table twice, alike
-    assert list(rows) == losses(tmp_path / "whole")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     for a, b in ((whole.unet, again.unet), (whole.vae, again.vae)):
         assert all(torch.equal(x, b.state_dict()[key]) for key, x in a.state_dict().items())
     kept = [tmp_path / each / "lora.safetensors" for each in ("whole", "parts")]
     assert name != "lora" or kept[0].read_bytes() == kept[1].read_bytes()
     assert (tmp_path / "whole" / "samples" / f"1_s_{5:06}.png").stat().st_size > 500
+
+
+def test_the_time_of_a_resumed_stage_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=iter([1000.0, 1007.0]).__next__))
+    rows = ["vae,50,900,{}", "s,50,100,{}", "s,100,200,{}", "s,150,300,{}"]
+    (tmp_path / "losses.csv").write_text("\n".join(rows))
+    LossTable(tmp_path / "losses.csv", stage(steps=150), 100).add(150, {"loss": torch.tensor(0.5)})
+    header, *lines = (tmp_path / "losses.csv").read_text().splitlines()
+    assert header == "stage,step,seconds,losses" and lines[:3] == rows[:3]
+    assert lines[3:] == ['s,150,207,"{""loss"": 0.5}"']
 
 
 @pytest.mark.parametrize("learn", ["all", "spatial", "temporal"])
@@ -370,6 +381,10 @@ def test_every_bundled_configuration_can_be_read(name):
     ("content", "hint"),
     [
         ('{"stages": []}', "at least one stage"),
+        (
+            json.dumps({"stages": [{"name": "a", "sizes": [64], "batch": 1, "steps": 1, "rate": 1}] * 2}),
+            "'a' is repeated",
+        ),
         ("[]", "is not a training configuration"),
         ("{", "is not a training configuration"),
         (
@@ -413,6 +428,7 @@ PAIR = """
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 import torch
 from gvm_core.training.config import Stage, TrainingConfig
