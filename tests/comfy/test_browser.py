@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 NEEDS_SAM = "one_person_sam3.json"  # and a model that is not bundled
 WITHOUT_NETWORK = "refine_stored_matte.json"
 WORKFLOWS = sorted(path.name for path in (ROOT / "workflows").glob("*.json"))
+LARGE = "green_screen_hint.json"  # 21 nodes: their texts are drawn after zooming in
 SEEDS = count(1)  # with a new seed, ComfyUI takes nothing from an earlier run
 REWRITE = bool(os.environ.get("GVM_REWRITE"))  # take the thumbnails and the screenshots of the documentation anew
 BLUEPRINTS = sorted(path.stem for path in (ROOT / "subgraphs").glob("*.json"))
@@ -125,6 +126,7 @@ def test_a_template_opens_with_its_sample_and_runs_at_the_press_of_a_button(page
     widgets = page.evaluate("window.app.graph.nodes.flatMap(n => (n.widgets ?? []).map(w => [n.type, w.value]))")
     assert name == WITHOUT_NETWORK or any(kind == "GVMLoadModel" and value == "demo" for kind, value in widgets)
     assert page.evaluate(OVERLAPS) == [], "nodes that are drawn over each other"
+    assert name == LARGE or not page.evaluate(TEXTS_HIDDEN), "the page is too small for the texts of the nodes"
 
     heard = run(page)
     assert name == WITHOUT_NETWORK or heard["previews"] > 0, "the matte was not shown while it ran"
@@ -358,6 +360,8 @@ COUNTED = """async () => {  // what the panel asks the server for
   return answer.ok && (await answer.json()).jobs.some(job => "previewable_outputs_count" in job);
 }"""
 
+TEXTS_HIDDEN = "window.app.canvas.low_quality"
+"""Whether nodes are drawn so small that ComfyUI leaves out their texts."""
 AT_THE_MOUSE = "window.app.canvas.state.ghostNodeId"
 """The node that follows the mouse until it is put down."""
 
