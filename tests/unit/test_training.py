@@ -428,7 +428,6 @@ PAIR = """
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 import numpy as np
 import torch
 from gvm_core.training.config import Stage, TrainingConfig
