@@ -390,7 +390,9 @@ def test_encoding_that_was_stopped_goes_on_with_the_part_that_is_missing(source,
 def test_a_vae_that_folds_pixels_trains_and_gives_back_frames_of_their_size(source, tmp_path):
     folding = {**TINY_VAE, "in_channels": 48, "out_channels": 48, "down_block_types": TINY_VAE["down_block_types"][:2]}
     folding["block_out_channels"] = [32, 32]
-    config = TrainingConfig(unet=TINY_UNET, vae=folding, stages=(stage(network="vae", still=True, steps=2), stage()))
+    config = TrainingConfig(
+        unet=TINY_UNET, vae=folding, stages=(stage(name="vae", network="vae", still=True, steps=2), stage())
+    )
     training = Training(tmp_path, config, lambda _: source)
     assert training.vae.factor == 8
     training.run()

@@ -468,5 +468,5 @@ def test_processes_that_train_together_keep_the_same_weights(pool, tmp_path):
 def test_a_training_leaves_the_callers_random_state_as_it_was(pool, tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    Training(tmp_path / "out", config(stage(steps=2), stage(learn="lora", steps=2)), lambda _: pool).run()
+    Training(tmp_path / "out", config(stage(steps=2), stage("lora", learn="lora", steps=2)), lambda _: pool).run()
     assert torch.equal(torch.get_rng_state(), before)
