@@ -126,7 +126,7 @@ def test_a_template_opens_with_its_sample_and_runs_at_the_press_of_a_button(page
     widgets = page.evaluate("window.app.graph.nodes.flatMap(n => (n.widgets ?? []).map(w => [n.type, w.value]))")
     assert name == WITHOUT_NETWORK or any(kind == "GVMLoadModel" and value == "demo" for kind, value in widgets)
     assert page.evaluate(OVERLAPS) == [], "nodes that are drawn over each other"
-    assert name == LARGE or not page.evaluate(TEXTS_HIDDEN), "the page is too small for the texts of the nodes"
+    assert name == LARGE or page.evaluate(TEXTS_HIDDEN) is False, "the page is too small for the texts of the nodes"
 
     heard = run(page)
     assert name == WITHOUT_NETWORK or heard["previews"] > 0, "the matte was not shown while it ran"
