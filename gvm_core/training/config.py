@@ -50,6 +50,8 @@ class Stage:
         nobody: Share of clips with nobody in them, of those that ``people`` gives. More of them teach the network to find
             no people where there are none.
         encoded: How many clips to compose and encode in advance and reuse; 0 composes new clips for every step.
+        repeats: In how many steps a newly composed clip is used, on average. Above 1, each step mixes clips of the last
+            batches. That helps where a step is faster than the composition of its clips, as on a card.
         checkpointing: Activation checkpointing: less memory, a third more time.
     """
 
@@ -73,6 +75,7 @@ class Stage:
     chimeras: int = 0
     nobody: float = NOBODY
     encoded: int = 0
+    repeats: int = 1
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -86,8 +89,11 @@ class Stage:
                 raise InputError(f"{at}: {what} must be one of {', '.join(known)}, got {value!r}")
         if unknown := set(self.losses) - set(LOSSES):
             raise InputError(f"{at}: there is no loss {min(unknown)!r}; the losses are {', '.join(LOSSES)}")
-        if not self.sizes or min(self.frames, self.batch, self.steps, self.rank, *self.sizes) < 1 or self.rate <= 0:
-            raise InputError(f"{at}: sizes, frames, batch, steps, rank and rate must be above 0")
+        counts = (self.frames, self.batch, self.steps, self.rank, self.repeats, *self.sizes)
+        if not self.sizes or min(counts) < 1 or self.rate <= 0:
+            raise InputError(f"{at}: sizes, frames, batch, steps, rank, repeats and rate must be above 0")
+        if self.repeats > 1 and self.encoded:
+            raise InputError(f"{at}: encoded clips are reused anyway; leave out either encoded or repeats")
         if self.refine < 0 or (self.refine and not self.pixels):
             raise InputError(f"{at}: refine must be 0 or more pixels, and it needs a loss on decoded mattes")
         if self.still and self.frames > 1:

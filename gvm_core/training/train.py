@@ -197,11 +197,10 @@ class Training:
     ) -> Parts:
         """One step of the optimiser."""
         torch.manual_seed(data.seed)
-        batch = data.batch.to(self.processes.device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, stage)
         with torch.autocast(self.processes.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            parts = self.losses(stage, batch)
+            parts = self.losses(stage, data.batch)
         optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         self.processes.average_gradients([*weights.values()])

@@ -324,6 +324,23 @@ def test_batches_prepared_by_workers_are_those_a_single_process_makes(pool):
     assert other.images.shape == alone[0].batch.images.shape and not torch.equal(other.images, alone[0].batch.images)
 
 
+def test_a_fast_card_gets_each_clip_in_several_steps_in_new_company(pool):
+    draws = StepDataset(pool, stage(sizes=(16, 24), steps=11, frames=2, batch=3, repeats=4), [3, 1], 0)
+    steps = [data.batch for data in load_steps(draws, 0, 0, torch.device("cpu"))]
+    assert len(steps) == 11
+    made = [draws[number].batch for number in range(3)]  # 12 clips for 33 places
+    known = {clip.numpy().tobytes(): number for number, batch in enumerate(made) for clip in batch.images}
+    for step, batch in enumerate(steps):
+        assert batch.images.shape == made[step // 4].images.shape == (3, 2, 3, *batch.alpha.shape[-2:])
+        assert all(known[clip.numpy().tobytes()] <= step // 4 for clip in batch.images)
+        for image, alpha in zip(batch.images, batch.alpha, strict=True):  # a clip keeps its own matte
+            source = made[known[image.numpy().tobytes()]]
+            own = [index for index, other in enumerate(source.images) if torch.equal(image, other)]
+            assert any(torch.equal(alpha, source.alpha[index]) for index in own)
+    resumed = [data.batch for data in load_steps(draws, 6, 2, torch.device("cpu"))]
+    assert len(resumed) == 5 and all(torch.equal(a.images, b.images) for a, b in zip(resumed, steps[6:], strict=True))
+
+
 @pytest.mark.slow
 def test_stable_video_diffusions_own_weights_are_a_start(tmp_path):
     unet, vae = stock_networks()
