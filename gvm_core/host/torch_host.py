@@ -58,12 +58,11 @@ class TorchHost:
         """On CUDA: memory that is free, or cached by torch, within the share of this process; else None."""
         if self.device.type != "cuda":
             return None
-        free, total = torch.cuda.mem_get_info(self.device)
-        used = torch.cuda.memory_allocated(self.device)
-        share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(
-            self.device
-        )  # torch 2.8 and later
-        return min(free + torch.cuda.memory_reserved(self.device), int(share * total)) - used
+        index = torch.cuda.current_device() if self.device.index is None else self.device.index
+        free, total = torch.cuda.mem_get_info(index)
+        share_of = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)  # torch 2.8; wants an index
+        limit = min(free + torch.cuda.memory_reserved(index), int(share_of(index) * total))
+        return limit - torch.cuda.memory_allocated(index)
 
     def release_memory(self) -> None:
         """Empty torch's cache."""

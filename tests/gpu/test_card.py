@@ -43,3 +43,9 @@ def test_it_is_ahead_of_the_published_way():
     ours = bench_card.ours(options(), (576, 1024), 8, "fp16", False)["seconds_a_frame"]
     plain = {copies: bench_card.plain(options(), (576, 1024), 8, "fp16", copies) for copies in (1, 3)}
     assert plain[1]["seconds_a_frame"] > 1.5 * ours and plain[3]["seconds_a_frame"] > 4 * ours
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+def test_memory_is_counted_on_a_card_with_and_without_a_number(device):
+    free = TorchHost(device).free_bytes()
+    assert free is not None and 0 < free <= torch.cuda.get_device_properties(0).total_memory
