@@ -3,9 +3,10 @@ import { api } from "../../../scripts/api.js";
 
 const SAMPLES = [
   "gvm_sample_background.jpg",
-  "gvm_sample_drawn.webp",
+  "gvm_sample_bridge.mp4",
   "gvm_sample_green.mp4",
   "gvm_sample_matte.mp4",
+  "gvm_sample_portrait.jpg",
   "gvm_sample_walker.mp4",
 ];
 const LOADERS = { LoadImage: "image", LoadVideo: "file", GVMLoadClip: "path" };
