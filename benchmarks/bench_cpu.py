@@ -19,7 +19,7 @@ import torch
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, load_model
 from gvm_core.models.files import read_weights
-from gvm_core.models.weights import DEMO_FOLDER
+from gvm_core.models.weights import SMALL_FOLDER
 
 
 def plain(frames: torch.Tensor) -> torch.Tensor:
@@ -30,9 +30,9 @@ def plain(frames: torch.Tensor) -> torch.Tensor:
     parts = {"unet": UNetSpatioTemporalConditionModel, "vae": AutoencoderKLTemporalDecoder}
     networks = {}
     for name, kind in parts.items():
-        config = json.loads((DEMO_FOLDER / name / "config.json").read_text())
+        config = json.loads((SMALL_FOLDER / name / "config.json").read_text())
         networks[name] = kind.from_config({key: value for key, value in config.items() if key[0] != "_"})
-        networks[name].load_state_dict(read_weights(DEMO_FOLDER / name, torch.float32), strict=False)
+        networks[name].load_state_dict(read_weights(SMALL_FOLDER / name, torch.float32), strict=False)
         networks[name].eval()
     unet, vae = networks["unet"], networks["vae"]
     # The published classes embed three numbers that the method does without.
@@ -52,7 +52,7 @@ def plain(frames: torch.Tensor) -> torch.Tensor:
 def ours(frames: torch.Tensor) -> torch.Tensor:
     """The same by this pipeline, without what it does to edges."""
     pipeline = MattingPipeline(
-        load_model("demo"), MatteSettings(short_edge="own", max_edge="own", refine=0), TorchHost("cpu")
+        load_model("small"), MatteSettings(short_edge="own", max_edge="own", refine=0), TorchHost("cpu")
     )
     started = time.perf_counter()
     alpha = pipeline.matte(frames)

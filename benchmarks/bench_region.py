@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(1080, 1920), help="height and width")
     parser.add_argument("--heights", type=float, nargs="+", default=(0.25, 0.45), help="of people, in frame heights")
     parser.add_argument("--tier", default="easy")
-    parser.add_argument("--model", default="demo")
+    parser.add_argument("--model", default="small")
     options = parser.parse_args()
     pipeline = MattingPipeline(load_model(options.model), MatteSettings())
     for height in options.heights:

@@ -1,6 +1,6 @@
 """Should windows be joined in latents or in alpha, and how far should the decoder's windows overlap?
 
-Runs the demo model on drawn clips in each arrangement. Prints a line and a JSON line for each: MAD (x1e3), the seam
+Runs the bundled model on drawn clips in each arrangement. Prints a line and a JSON line for each: MAD (x1e3), the seam
 score (change of the error at joins, divided by its change elsewhere; 1 means no seam), and how many frames the UNet and
 the decoder compute per frame of video.
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--frames", type=int, default=44)
     options = parser.parse_args()
-    model, host = load_model("demo"), TorchHost("cpu")
+    model, host = load_model("small"), TorchHost("cpu")
     drawn = [
         zip(*case.open(), strict=True) for case in synthetic_cases(("medium",), options.clips, 9, 128, options.frames)
     ]

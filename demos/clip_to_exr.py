@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path, nargs="?", default=SAMPLE)
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "output" / "exr")
-    parser.add_argument("--model", default="demo")
+    parser.add_argument("--model", default="small")
     options = parser.parse_args()
     pipeline = MattingPipeline(load_model(options.model), host=TorchHost())
     options.folder.mkdir(parents=True, exist_ok=True)

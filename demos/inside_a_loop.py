@@ -49,7 +49,7 @@ def main() -> None:
     settings = MatteSettings(plan=WindowPlan(length=8, overlap=2))
     host = MyHost(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
     try:
-        for clip in MattingPipeline(load_model("demo"), settings, host).stream(frames(16)):
+        for clip in MattingPipeline(load_model("small"), settings, host).stream(frames(16)):
             for alpha in clip.data:  # [1, H, W], 0..1
                 print(f"  the subject covers {float(alpha.mean()):.0%} of the frame")
     except TimeoutError:

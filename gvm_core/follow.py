@@ -44,7 +44,7 @@ def follow(
 
     Example:
         >>> from gvm_core import MattingPipeline, TorchHost, load_model
-        >>> pipeline = MattingPipeline(load_model("demo"), host=TorchHost("cpu"))
+        >>> pipeline = MattingPipeline(load_model("small"), host=TorchHost("cpu"))
         >>> frames = torch.rand(3, 3, 40, 56)
         >>> pipeline.matte(frames, regions=follow(pipeline, frames)).shape
         torch.Size([3, 1, 40, 56])

@@ -42,7 +42,7 @@ class MattingPipeline:
 
     Example:
         >>> from gvm_core import load_model
-        >>> pipeline = MattingPipeline(load_model("demo"), host=TorchHost("cpu"))
+        >>> pipeline = MattingPipeline(load_model("small"), host=TorchHost("cpu"))
         >>> pipeline.matte(torch.rand(3, 3, 40, 56)).shape
         torch.Size([3, 1, 40, 56])
     """

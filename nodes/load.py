@@ -1,4 +1,4 @@
-"""Load a model: the bundled demo, the released weights, or any folder under ``models/gvm``."""
+"""Load a model: the small bundled one, the released weights, or any folder under ``models/gvm``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from comfy_api.latest import io
 from ..gvm_core.errors import ModelError
 from ..gvm_core.host.comfy import load_hosted, suitable_dtype
 from ..gvm_core.models.download import GVM, fetch_release
-from ..gvm_core.models.weights import is_model
+from ..gvm_core.models.weights import RELEASED, SMALL, is_model, named
 from .sockets import GVMModel, schema
 
 FOLDER = "gvm"
-RELEASED = "gvm"
-DEMO = "demo"
 LORAS = "loras"
 AUTO, NONE = "auto", "none"
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -34,17 +32,17 @@ class GVMLoadModel(io.ComfyNode):
             node_id="GVMLoadModel",
             display_name="Load GVM Model",
             description=(
-                "Loads a Generative Video Matting model. 'demo' is a small network that comes with this pack. It shows "
-                f"the method at thumbnail size and is not for production. 'gvm' is the released model.\n\n{GVM.notice}"
+                "Loads a Generative Video Matting model. 'small' comes with this pack. It mattes people, and sees frames "
+                f"at a small size: 192 pixels. 'gvm' is the released model.\n\n{GVM.notice}"
             ),
             search_aliases=["matting model", "generative video matting", "background removal model"],
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=model_names(),
-                    default=DEMO,
+                    default=SMALL,
                     tooltip=(
-                        "The weights to use.\ndemo: bundled, small, for a first try.\n"
+                        "The weights to use.\nsmall: bundled, mattes people at a small size.\n"
                         f"gvm: the released weights ({GVM.size / 1e9:.1f} GB), from models/gvm/gvm.\n"
                         "Others: folders under models/gvm that hold unet/ and vae/."
                     ),
@@ -95,6 +93,13 @@ class GVMLoadModel(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        """Accept the choices and earlier names, in place of ComfyUI, which knows only the choices."""
+        if model is None or (named(model) or model) in model_names():  # None: another node gives it
+            return True
+        return f"there is no model {model!r}; choose one of {', '.join(model_names())}"
+
+    @classmethod
     def execute(
         cls, model: str, precision: str, lora_strength: float, download: bool, lora: str = AUTO
     ) -> io.NodeOutput:
@@ -110,8 +115,8 @@ def register_model_folder() -> None:
 
 
 def model_names() -> list[str]:
-    """The choices: the demo and the released model always, then every installed model folder."""
-    return list(dict.fromkeys([DEMO, RELEASED, *sorted(installed())]))
+    """The choices: the bundled and the released model always, then every installed model folder."""
+    return list(dict.fromkeys([SMALL, RELEASED, *(named(name) or name for name in sorted(installed()))]))
 
 
 def installed() -> dict[str, Path]:
@@ -146,7 +151,7 @@ def find_lora(name: str) -> str | Path | None:
 
 def find_model(name: str) -> str | Path | None:
     """The source of the model called ``name``, for `load_hosted`; None if it is not installed."""
-    return DEMO if name == DEMO else installed().get(name)
+    return SMALL if named(name) == SMALL else installed().get(name)
 
 
 def released_target() -> Path:

@@ -13,7 +13,8 @@ from server import PromptServer
 
 from ..gvm_core.errors import GVMError, InputError, cause
 from ..gvm_core.models.download import GVM, fetch_release
-from .load import DEMO, RELEASED, find_model, released_target
+from ..gvm_core.models.weights import RELEASED, SMALL
+from .load import find_model, released_target
 from .review import REFINABLE, png_of
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def state_of(name: str) -> dict[str, Any]:
         target, count = str(released_target()), {"done": DOWNLOAD.done, "total": DOWNLOAD.total}
         return facts | count | {"state": "downloading", "folder": target, "text": f"downloading to {target}"}
     if found := find_model(name):
-        if name == DEMO:
+        if found == SMALL:
             return facts | {"state": "bundled", "text": "part of this pack"}
         return facts | {"state": "found", "folder": str(found), "text": f"found in {found}"}
     if name != RELEASED:

@@ -19,7 +19,7 @@ TITLE = (
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Options for the model, and for what is left out or added."""
-    command.add_argument("--model", default="demo", help="the model to try: demo (default), gvm, or a model folder")
+    command.add_argument("--model", default="small", help="the model to try: small (default), gvm, or a model folder")
     command.add_argument("--no-matte", action="store_true", help="make no mattes: takes seconds")
     command.add_argument(
         "--all-precisions", action="store_true", help="on a processor, also try bf16 and fp16: takes minutes"

@@ -49,7 +49,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     people.add_argument("--frames", type=int, default=16, help="frames of each clip")
     for each in (synthetic, folder, people):
         each.add_argument(
-            "--model", action="append", default=[], help="demo, gvm or a folder; add @1 to matte frame by frame"
+            "--model", action="append", default=[], help="small, gvm or a folder; add @1 to matte frame by frame"
         )
         each.add_argument("--baseline", action="append", default=[], help="background, walker or blurred-mask")
         each.add_argument(
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     if unknown := [name for name in options.baseline if name not in BASELINES]:
         raise InputError(f"there is no baseline {unknown[0]!r}; the baselines are {', '.join(BASELINES)}")
     results = dict(split_result(each) for each in options.result)
-    models = options.model or ([] if options.baseline or results else ["demo"])
+    models = options.model or ([] if options.baseline or results else ["small"])
     cases, what = options.cases(options)
     if options.export:
         for case in cases:

@@ -23,7 +23,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--masks", type=Path, help="folder with a mask video or mask folder named like each clip; or use --model"
     )
-    command.add_argument("--model", default="gvm", help="model that makes masks if none are given: gvm, demo, folder")
+    command.add_argument("--model", default="gvm", help="model that makes masks if none are given: gvm, small, folder")
     command.add_argument(
         "--edge", type=float, default=0.01, help="width of the unreliable band at edges, as a share of the shorter side"
     )

@@ -31,7 +31,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "output", type=Path, help=f"where the matte goes: {OUTPUT}; for a folder of clips a folder, or '{{name}}.mov'"
     )
-    command.add_argument("--model", default="demo", help="demo (default), gvm, or a model folder")
+    command.add_argument("--model", default="small", help="small (default), gvm, or a model folder")
     command.add_argument("--lora", default="auto", help="auto (default), none, or a LoRA file")
     command.add_argument("--lora-strength", type=float, default=1.0)
     add_picture_options(command)

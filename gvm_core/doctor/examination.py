@@ -14,11 +14,11 @@ from .trial import trial
 from .versions import versions
 
 
-def examine(model: str = "demo", *, matte: bool = True, every_precision: bool = False) -> Iterator[Section]:
+def examine(model: str = "small", *, matte: bool = True, every_precision: bool = False) -> Iterator[Section]:
     """Examine this machine, section by section. Folders and names of the user are replaced (see `privacy`).
 
     Args:
-        model: The model to try: "demo", "gvm", or a folder.
+        model: The model to try: "small", "gvm", or a folder.
         matte: Make a matte in each precision. It takes most of the time.
         every_precision: Also in those that this device computes slowly.
     """

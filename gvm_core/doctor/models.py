@@ -18,7 +18,7 @@ from ..models.lora import LowRank, adapter_config, check_lora, find_lora, read_l
 from ..models.unet import MattingUNet
 from ..models.vae import TemporalVAE
 from ..models.weights import (
-    DEMO_FOLDER,
+    SMALL_FOLDER,
     check_weights,
     empty_network,
     folded_lora,
@@ -105,7 +105,7 @@ def places(comfy: ComfyUI | None) -> tuple[list[Place], list[Finding]]:
         extra, findings = extra_folders(comfy)
         found += [Place(folder, "nodes, from extra_model_paths.yaml") for folder in extra]
         found.append(Place(comfy.folder / "models" / KIND, "nodes"))
-    found += [Place(released_folder().parent, "command line"), Place(DEMO_FOLDER.parent, "bundled")]
+    found += [Place(released_folder().parent, "command line"), Place(SMALL_FOLDER.parent, "bundled")]
     return found, findings
 
 
@@ -214,7 +214,7 @@ def remedy_for(folder: Path) -> str:
     """How to mend a model folder."""
     if folder == released_folder() or (folder.name == KIND and folder.parent.name == KIND):
         return f"gvm fetch --to {folder} keeps what is whole and downloads the rest."
-    return "Install this pack again." if folder.parent == DEMO_FOLDER.parent else "Copy the model there again."
+    return "Install this pack again." if folder.parent == SMALL_FOLDER.parent else "Copy the model there again."
 
 
 def lora_facts(path: Path, unets: Mapping[str, Network]) -> tuple[str, list[Finding]]:
@@ -268,8 +268,8 @@ def release_findings(looked: Iterable[Place], known: Mapping[Path, Model]) -> li
     """What is good to know where the released weights, or other real models, are not where they are wanted."""
     whole = [folder for folder, model in known.items() if not model.findings]
     nodes = [place.folder for place in looked if place.for_nodes]
-    if all(folder.parent == DEMO_FOLDER.parent for folder in whole):
-        what = "Only bundled models are here. They are for a first look."
+    if all(folder.parent == SMALL_FOLDER.parent for folder in whole):
+        what = "Only the bundled model is here. It sees frames at a small size."
         return [Finding(what, "gvm fetch downloads the released weights, after it has shown their licence.", "note")]
     if released_folder() in whole and nodes and not any({folder, folder.parent} & {*nodes} for folder in whole):
         what = f"The released weights are in {released_folder()}, where the command line finds them, but not the nodes."

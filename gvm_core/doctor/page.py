@@ -72,8 +72,8 @@ def listed(facts: Facts, indent: str = "") -> Iterator[str]:
     """Facts as the lines of a list, with lists inside.
 
     Example:
-        >>> print(*listed({"demo": {"unet": "21 MB", "vae": "3 MB"}}), sep=chr(10))
-        - demo:
+        >>> print(*listed({"small": {"unet": "21 MB", "vae": "3 MB"}}), sep=chr(10))
+        - small:
           - unet: 21 MB
           - vae: 3 MB
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import execution
 from ..errors import GVMError, ModelError
 from ..host.torch_host import TorchHost, suitable_dtype
-from ..models.weights import DEMO_FOLDER, load_model, model_config
+from ..models.weights import SMALL_FOLDER, load_model, model_config
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
 from ..synthesis.scene import Scene
@@ -73,7 +73,7 @@ def trial(source: str, *, every_precision: bool = False) -> Found:
     """Matte a drawn person with the model ``source``, in each precision that is of use on the fastest device.
 
     Args:
-        source: "demo", "gvm", or a model folder.
+        source: "small", "gvm", or a model folder.
         every_precision: On a processor, also try half precision, which it computes very slowly.
     """
     try:
@@ -96,7 +96,7 @@ def trial(source: str, *, every_precision: bool = False) -> Found:
     }
     if slow:
         facts["bf16, fp16"] = "not tried: a processor takes many times longer for them (--all-precisions tries them)"
-    return facts, judged(attempts, chosen, bundled=config.folder.parent == DEMO_FOLDER.parent)
+    return facts, judged(attempts, chosen, bundled=config.folder.parent == SMALL_FOLDER.parent)
 
 
 def attempt(source: str, dtype: torch.dtype, host: TorchHost, picture: Tensor, edge: int) -> Attempt:

@@ -56,7 +56,7 @@ def model_contestant(spec: str, settings: MatteSettings, dtype: torch.dtype, hos
     """A model by name or folder. ``NAME@1`` uses windows of one frame, to show what other frames contribute.
 
     Args:
-        spec: ``demo``, ``gvm`` or a model folder; add ``@LENGTH`` or ``@LENGTH/OVERLAP`` for other windows.
+        spec: ``small``, ``gvm`` or a model folder; add ``@LENGTH`` or ``@LENGTH/OVERLAP`` for other windows.
         settings: All other settings.
         dtype: Precision of the weights.
         host: Where the model runs.
@@ -79,11 +79,11 @@ def model_contestant(spec: str, settings: MatteSettings, dtype: torch.dtype, hos
 
 
 def split_spec(spec: str) -> tuple[str, WindowPlan | None]:
-    """Split ``demo@16/4`` into the model's name and its windows; the windows are None if none are given.
+    """Split ``small@16/4`` into the model's name and its windows; the windows are None if none are given.
 
     Example:
-        >>> split_spec("demo@16/4"), split_spec("my@home/model")
-        (('demo', WindowPlan(length=16, overlap=4)), ('my@home/model', None))
+        >>> split_spec("small@16/4"), split_spec("my@home/model")
+        (('small', WindowPlan(length=16, overlap=4)), ('my@home/model', None))
     """
     found = re.fullmatch(r"(.+)@(\d+)(?:/(\d+))?", spec)
     return (found[1], WindowPlan(int(found[2]), int(found[3] or 0))) if found else (spec, None)

@@ -20,7 +20,10 @@ from .lora import LowRank, check_lora, find_lora, merge_lora, read_lora, restore
 from .unet import MattingUNet
 from .vae import TemporalVAE
 
-DEMO_FOLDER = Path(__file__).parent / "demo"
+SMALL, RELEASED = "small", "gvm"
+"""The models that are called by a name; every other is a folder."""
+EARLIER_NAMES = {"demo": SMALL}
+SMALL_FOLDER = Path(__file__).parent / SMALL
 ADVICE = "gvm.json"
 """File beside the published folders with a model's best sizes, where they differ from the released model's."""
 
@@ -30,7 +33,7 @@ class ModelConfig:
     """Facts about a model other than its weights.
 
     Attributes:
-        name: A name to show: ``"demo"``, ``"gvm"`` or the folder's name.
+        name: A name to show: ``"small"``, ``"gvm"`` or the folder's name.
         folder: The model folder.
         scheduler: The published ``scheduler_config.json``; empty if there is none.
         short_edge: Best shorter side of frames, in pixels.
@@ -106,7 +109,7 @@ class MattingModel:
 
 
 def load_model(
-    source: str | os.PathLike[str] = "demo",
+    source: str | os.PathLike[str] = SMALL,
     dtype: torch.dtype = torch.float32,
     lora: Literal["auto"] | str | os.PathLike[str] | None = "auto",
     lora_strength: float = 1.0,
@@ -116,8 +119,8 @@ def load_model(
     """Load a matting model.
 
     Args:
-        source: ``"demo"`` for the small bundled network, ``"gvm"`` for the released weights (see `released_folder`),
-            or a folder in the published layout: ``unet/``, ``vae/``, ``scheduler/``.
+        source: ``"small"`` (once called ``"demo"``) for the bundled network, ``"gvm"`` for the released weights (see
+            `released_folder`), or a folder in the published layout: ``unet/``, ``vae/``, ``scheduler/``.
         dtype: Precision of the weights in memory and of the computation.
         lora: ``"auto"`` merges the LoRA beside the UNet, if there is one. A path merges that LoRA; None merges none.
         lora_strength: Factor on the LoRA's update; 1 is as trained.
@@ -128,9 +131,9 @@ def load_model(
         ModelError: If a file is missing, damaged, or belongs to another model.
 
     Example:
-        >>> model = load_model("demo")
-        >>> model.config.name, model.vae.factor
-        ('demo', 4)
+        >>> model = load_model("small")
+        >>> model.config.name, model.config.refine
+        ('small', 2)
     """
     config = model_config(source)
     unet, shares = read_network(MattingUNet, config.folder / "unet", dtype, operations, attend=attend)
@@ -150,7 +153,7 @@ def model_config(source: str | os.PathLike[str]) -> ModelConfig:
     """
     folder = model_folder(source)
     scheduler, advice = folder / "scheduler" / "scheduler_config.json", folder / ADVICE
-    name = str(source) if source in ("demo", "gvm") else folder.name
+    name = named(source) or folder.name
     config = ModelConfig(name, folder, read_json(scheduler) if scheduler.is_file() else {})
     known = read_json(advice) if advice.is_file() else {}
     for key, value in known.items():
@@ -173,16 +176,28 @@ def fingerprint(*networks: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def named(source: str | os.PathLike[str]) -> str | None:
+    """The name of today of the model that ``source`` names; None if it is a folder.
+
+    Example:
+        >>> named("small"), named("demo"), named("my/model")
+        ('small', 'small', None)
+    """
+    name = EARLIER_NAMES.get(str(source), str(source))
+    return name if name in (SMALL, RELEASED) else None
+
+
 def model_folder(source: str | os.PathLike[str]) -> Path:
     """The folder that ``source`` stands for. Raises `ModelError` if it does not look like a model."""
-    folder = {"demo": DEMO_FOLDER, "gvm": released_folder()}.get(str(source), Path(source).expanduser())
+    name = named(source)
+    folder = Path(source).expanduser() if name is None else {SMALL: SMALL_FOLDER, RELEASED: released_folder()}[name]
     if not folder.is_dir():
-        if source == "gvm":
+        if name == RELEASED:
             raise ModelError(
                 f"the released GVM weights are not in {folder}. Download them with: gvm fetch (or python -m gvm_core "
                 "fetch). It shows their licence first; they are 6.5 GB. Or give the path of a folder that holds them."
             )
-        raise ModelError(f"there is no model folder {folder}; give 'demo', 'gvm' or an existing folder")
+        raise ModelError(f"there is no model folder {folder}; give 'small', 'gvm' or an existing folder")
     missing = [part for part in ("unet", "vae") if not (folder / part / "config.json").is_file()]
     if missing:
         raise ModelError(

@@ -19,7 +19,7 @@ import torch
 
 from ..errors import GVMError, InputError, NoSuchFrameError, optional
 from ..host.torch_host import TorchHost, fastest_device, suitable_dtype
-from ..models.weights import load_model
+from ..models.weights import SMALL, load_model, named
 from ..pipeline import MattingPipeline
 from ..settings import MatteSettings
 from .makers import Matting
@@ -56,7 +56,7 @@ class Recipe:
     """
 
     settings: MatteSettings
-    model: str = "demo"
+    model: str = SMALL
     dtype: torch.dtype | None = None
     lora: str | None = "auto"
     lora_strength: float = 1.0
@@ -80,7 +80,7 @@ class Recipe:
 
     def elsewhere(self) -> Recipe:
         """This recipe for a process with another folder and other GPUs: absolute paths, no device number."""
-        model = self.model if self.model in ("demo", "gvm") else str(Path(self.model).expanduser().absolute())
+        model = named(self.model) or str(Path(self.model).expanduser().absolute())
         lora = self.lora if self.lora in ("auto", None) else str(Path(self.lora).expanduser().absolute())
         return replace(self, model=model, lora=lora, device=self.device and torch.device(self.device.type))
 

@@ -124,7 +124,7 @@ def test_a_template_opens_with_its_sample_and_runs_at_the_press_of_a_button(page
     page.evaluate(OPEN, name)
     page.wait_for_function("name => window.app.graph.nodes.length > 3", arg=name, timeout=30_000)
     widgets = page.evaluate("window.app.graph.nodes.flatMap(n => (n.widgets ?? []).map(w => [n.type, w.value]))")
-    assert name == WITHOUT_NETWORK or any(kind == "GVMLoadModel" and value == "demo" for kind, value in widgets)
+    assert name == WITHOUT_NETWORK or any(kind == "GVMLoadModel" and value == "small" for kind, value in widgets)
     assert page.evaluate(OVERLAPS) == [], "nodes that are drawn over each other"
     assert name == LARGE or page.evaluate(TEXTS_HIDDEN) is False, "the page is too small for the texts of the nodes"
 
@@ -138,6 +138,13 @@ def test_a_template_opens_with_its_sample_and_runs_at_the_press_of_a_button(page
         document(page, Path(name).stem, in_view([*shown.values()][-1]) if shown else newest_picture(pages.base))
     ours = [line for line in page.complaints if re.search(r"gvm|extensions/ComfyUI-GVM", line, re.IGNORECASE)]
     assert not ours
+
+
+def test_a_workflow_that_was_saved_with_the_models_earlier_name_opens_and_runs(page):
+    page.evaluate(OPEN_SAVED, ["matte_image_batch", "small", "demo"])
+    page.wait_for_function("window.app.graph.nodes.length > 3", timeout=30_000)
+    page.locator(".gvm-model-state").get_by_text("part of this pack").wait_for(timeout=10_000)
+    assert not run(page)["missing"]
 
 
 def test_the_matte_is_among_comfyuis_assets(page):
@@ -186,7 +193,7 @@ def test_a_blueprint_is_found_by_its_name_and_runs(page, pages, name):
             break
     else:
         pytest.fail("as long as a node hangs at the mouse, no other takes a key or a click")
-    assert ["model", "demo"] in page.evaluate("window.app.graph.nodes[0].widgets.map(w => [w.name, w.value])")
+    assert ["model", "small"] in page.evaluate("window.app.graph.nodes[0].widgets.map(w => [w.name, w.value])")
     page.evaluate(FEED, next(SEEDS))
     heard = run(page)
     assert heard["previews"] > 0 and not heard["missing"]
@@ -312,7 +319,7 @@ def test_the_model_loader_says_what_is_missing_and_downloads_it_at_the_press_of_
         node.screenshot(path=ROOT / "web" / "docs" / "pictures" / "GVMLoadModel.png")
     state.get_by_role("button", name="Download 6.5 GB from geyongtao/gvm").click()
     state.get_by_text("found in").wait_for(timeout=60_000)
-    page.evaluate(MOVE, ["GVMLoadModel", "model", "demo"])
+    page.evaluate(MOVE, ["GVMLoadModel", "model", "small"])
     state.get_by_text("part of this pack").wait_for(timeout=10_000)
     shutil.rmtree(pages.base / "models" / "gvm")
 
@@ -351,6 +358,12 @@ OPEN = """async name => {
   const stem = name.replace(/[.]json$/, "");
   const answer = await fetch(`/api/workflow_templates/ComfyUI-GVM/${stem}.json`);
   await window.app.loadGraphData(await answer.json(), true, true, name);
+}"""
+
+OPEN_SAVED = """async ([name, today, then]) => {  // with a value that an earlier release stored
+  const answer = await fetch(`/api/workflow_templates/ComfyUI-GVM/${name}.json`);
+  const saved = (await answer.text()).replace(`"${today}"`, `"${then}"`);
+  await window.app.loadGraphData(JSON.parse(saved), true, true, "saved.json");
 }"""
 
 ASSETS = "window.app.extensionManager.command.execute('Workspace.ToggleSidebarTab.assets')"

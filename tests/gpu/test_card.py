@@ -26,8 +26,8 @@ def options(**given):
 )
 def test_a_card_gives_the_processors_matte(dtype, refine, tolerance):
     frames, settings = moving_clip(12, 96, 128), own_size(refine=refine)
-    wanted = MattingPipeline(load_model("demo"), settings, TorchHost("cpu")).matte(frames)
-    alpha = MattingPipeline(load_model("demo", dtype), settings, TorchHost("cuda")).matte(frames)
+    wanted = MattingPipeline(load_model("small"), settings, TorchHost("cpu")).matte(frames)
+    alpha = MattingPipeline(load_model("small", dtype), settings, TorchHost("cuda")).matte(frames)
     assert (alpha - wanted).abs().max() < tolerance
 
 

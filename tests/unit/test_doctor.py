@@ -91,7 +91,7 @@ def write_lora(path, unet, rank=4, alpha=2.0, wider=0):
 
 
 def test_a_whole_model_is_described_and_nothing_is_wrong_with_it(comfy, mine):
-    facts, findings = models.models(comfy, "demo")
+    facts, findings = models.models(comfy, "small")
     here = facts[f"{comfy.folder / 'models' / 'gvm'} (nodes)"]["mine"]
     assert here["unet"].startswith(f"{WEIGHTS}, ") and "MB, float32, " in here["unet"]
     assert here["LoRA"] == "none" and here["scheduler"] == "there"
@@ -100,7 +100,7 @@ def test_a_whole_model_is_described_and_nothing_is_wrong_with_it(comfy, mine):
 
 def test_a_model_without_weights_is_named_with_the_file_that_it_lacks(comfy, mine):
     (mine / "unet" / WEIGHTS).unlink()
-    facts, findings = models.models(comfy, "demo")
+    facts, findings = models.models(comfy, "small")
     found = told(findings, f"there are no weights in {mine / 'unet'}: it needs {WEIGHTS}")
     assert (found.weight, found.remedy) == ("wrong", "Copy the model there again.")
     assert facts[f"{mine.parent} (nodes)"]["mine"]["unet"] == "not whole"
@@ -109,7 +109,7 @@ def test_a_model_without_weights_is_named_with_the_file_that_it_lacks(comfy, min
 def test_half_a_weight_file_is_called_that_and_stops_mattes_with_that_model(comfy, mine):
     path = mine / "vae" / WEIGHTS
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert told(models.models(comfy, "demo")[1], f"{path} (").weight == "wrong"
+    assert told(models.models(comfy, "small")[1], f"{path} (").weight == "wrong"
     found = told(models.models(comfy, str(mine))[1], f"{path} (")
     assert "incomplete or damaged" in found.what and found.weight == "stops"
 
@@ -130,7 +130,7 @@ def test_half_a_weight_file_is_called_that_and_stops_mattes_with_that_model(comf
 )
 def test_each_kind_of_damage_is_said(comfy, mine, damage, sentence):
     damage(mine / "vae")
-    assert told(models.models(comfy, "demo")[1], sentence).weight == "wrong"
+    assert told(models.models(comfy, "small")[1], sentence).weight == "wrong"
 
 
 def test_a_part_that_is_missing_is_named(comfy, mine):
@@ -138,7 +138,7 @@ def test_a_part_that_is_missing_is_named(comfy, mine):
     index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
     (unet / INDICES[0]).write_text(json.dumps(index))
     (unet / WEIGHTS).rename(unet / "one.safetensors")
-    told(models.models(comfy, "demo")[1], f"{unet / 'two.safetensors'} is missing")
+    told(models.models(comfy, "small")[1], f"{unet / 'two.safetensors'} is missing")
 
 
 def test_a_model_that_is_not_there_stops_mattes_and_says_how_to_get_it(home):
@@ -149,7 +149,7 @@ def test_a_model_that_is_not_there_stops_mattes_and_says_how_to_get_it(home):
 
 
 def test_real_models_are_missed_where_only_the_bundled_ones_are(home):
-    assert told(models.models(None, "demo")[1], "Only bundled models are here").weight == "note"
+    assert told(models.models(None, "small")[1], "Only the bundled model is here").weight == "note"
 
 
 def test_weights_that_the_nodes_do_not_find_are_noticed(home, comfy, tiny_folder):
@@ -160,12 +160,12 @@ def test_weights_that_the_nodes_do_not_find_are_noticed(home, comfy, tiny_folder
 
 def test_weights_without_their_folders_are_noticed(comfy, mine):
     save_file({"a": torch.zeros(1)}, mine.parent / "gvm_unet.safetensors")
-    told(models.models(comfy, "demo")[1], f"{mine.parent / 'gvm_unet.safetensors'} is not used")
+    told(models.models(comfy, "small")[1], f"{mine.parent / 'gvm_unet.safetensors'} is not used")
 
 
 def test_a_lora_is_described_by_rank_and_alpha_and_the_models_that_it_fits(comfy, mine, tiny_model):
     write_lora(mine.parent / "loras" / "hair.safetensors", tiny_model.unet, rank=4, alpha=2)
-    facts, findings = models.models(comfy, "demo")
+    facts, findings = models.models(comfy, "small")
     said = facts[f"{mine.parent} (nodes)"]["loras/hair.safetensors"]
     assert "rank 4, alpha 2 (scale 0.5), fits mine" in said and "float32, 1 layers" in said
     assert findings == []
@@ -185,7 +185,7 @@ def test_lora_files_that_cannot_be_used_are_said(comfy, mine):
     loras.mkdir()
     save_file({"something.else": torch.zeros(1)}, loras / "no.safetensors")
     (loras / "old.pt").write_bytes(b"")
-    findings = models.models(comfy, "demo")[1]
+    findings = models.models(comfy, "small")[1]
     assert told(findings, "no.safetensors is not a LoRA that can be read").weight == "wrong"
     assert told(findings, "old.pt").weight == "note"
 
@@ -196,7 +196,7 @@ def test_the_folders_of_extra_model_paths_are_searched_as_comfyui_does(home, com
         "a:\n  base_path: ~/disk\n  is_default: true\n  gvm: |\n    mattes\n    nowhere\nb:\nc:\n  gvm: beside\n"
     )
     assert extra_folders(comfy)[0] == [home / "disk" / "mattes", home / "disk" / "nowhere", comfy.folder / "beside"]
-    facts, _ = models.models(comfy, "demo")
+    facts, _ = models.models(comfy, "small")
     assert "theirs" in facts[f"{home / 'disk' / 'mattes'} (nodes, from extra_model_paths.yaml)"]
 
 
@@ -317,7 +317,7 @@ def test_nvidias_driver_is_asked_for_cards_and_its_failure_is_no_card(tmp_path, 
 
 
 def test_this_computers_devices_are_told(home):
-    facts, _ = devices.devices("demo")
+    facts, _ = devices.devices("small")
     assert facts["mattes are computed on"].startswith(str(TorchHost().device))
     assert f"torch uses {torch.get_num_threads()}" in facts["processor"] and "GiB free" in facts["memory"]
 
@@ -472,7 +472,7 @@ def test_tables_stand_below_the_list_of_their_section():
 
 @pytest.mark.slow
 def test_the_whole_page_of_a_healthy_machine_has_a_matte_and_no_faults(home, tiny_folder):
-    sections = {section.title: section for section in examine("demo")}
+    sections = {section.title: section for section in examine("small")}
     assert [*sections] == ["Versions", "Devices", "Models", "Formats", "One matte"]
     (first, *_) = sections["One matte"].facts["precisions"]
     assert first["precision"] == "fp32" and abs(float(first["mean"]) - 0.447) < 0.05

@@ -170,8 +170,8 @@ def test_released_mattes_are_refined_where_frames_were_shrunk_and_only_there(tin
     assert not torch.equal(found, pipeline(tiny_model, refine=0).matte(large))
 
 
-def test_the_demo_says_itself_how_far_its_edges_are_off():
-    model, clip = load_model("demo"), moving_clip(2, 64, 64)
+def test_the_bundled_model_says_itself_how_far_its_edges_are_off():
+    model, clip = load_model("small"), moving_clip(2, 64, 64)
     assert torch.equal(*(pipeline(model, max_edge="own", refine=value).matte(clip) for value in ("auto", 2)))
 
 

@@ -148,7 +148,7 @@ EVERY_CODEC = "test_sound_of_every_codec_in_every_container_is_heard_at_its_time
 
 def test_the_core_works_with_the_oldest_versions_that_we_state(installed, tmp_path):
     files = ["lock", "progress", "download", "pipeline", "windows", "media", "resize", "models", "savings", "lora"]
-    files += ["golden", "demo_model", "picture", "labels", "plan"]
+    files += ["golden", "small_model", "picture", "labels", "plan"]
     command = [installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not compiled and not sigmas"]
     command += [*(f"tests/unit/test_{name}.py" for name in files), f"tests/unit/test_sound.py::{EVERY_CODEC}[vob]"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -134,7 +134,7 @@ def test_label_then_train_from_the_command_line(tmp_path, capsys):
     assert command([*arguments, "--least", "3"]) == 0
     config = tmp_path / "mine.json"
     config.write_text(
-        '{"start": "demo", "stages": [{"name": "lora", "learn": "lora", "rank": 2, "sizes": [32], "frames": 2,'
+        '{"start": "small", "stages": [{"name": "lora", "learn": "lora", "rank": 2, "sizes": [32], "frames": 2,'
         ' "batch": 1, "steps": 2, "rate": 0.001}]}'
     )
     out = tmp_path / "out"
@@ -145,12 +145,12 @@ def test_label_then_train_from_the_command_line(tmp_path, capsys):
         command(["matte", str(tmp_path / "shots" / "walk"), str(matted), "--lora", str(out / "lora.safetensors")]) == 0
     )
     assert len(list(matted.iterdir())) == 6
-    assert command(["train", str(tmp_path / "none"), "--config", "lora", "--start", "demo"]) == 1
+    assert command(["train", str(tmp_path / "none"), "--config", "lora", "--start", "small"]) == 1
     assert "--clips" in capsys.readouterr().err
     assert command([*arguments[:2], str(tmp_path / "x"), "--masks", str(tmp_path / "shots" / "walk")]) == 1
 
 
-def test_the_demo_model_labels_where_there_are_no_masks(tmp_path):
+def test_the_bundled_model_labels_where_there_are_no_masks(tmp_path):
     write(tmp_path / "walk", moving_clip(3, 40, 52))
-    arguments = ["label", str(tmp_path / "walk"), str(tmp_path / "out"), "--model", "demo", "--least", "1"]
+    arguments = ["label", str(tmp_path / "walk"), str(tmp_path / "out"), "--model", "small", "--least", "1"]
     assert command([*arguments, "--device", "cpu", "--short-edge", "32"]) == 0

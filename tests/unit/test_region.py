@@ -384,7 +384,7 @@ def test_a_small_person_gets_finer_edges_with_a_region_and_when_followed():
     scene.people[0].shot = Shot(0.4, (-0.3, 0.2))
     drawn = [scene.frame(index) for index in range(3)]
     frames, truth = (torch.stack([getattr(frame, name) for frame in drawn]) for name in ("image", "alpha"))
-    run = MattingPipeline(load_model("demo"), host=TorchHost("cpu"))
+    run = MattingPipeline(load_model("small"), host=TorchHost("cpu"))
     masks = (truth[:, 0] > 0.5).float()
     ways = {"whole": None, "region": from_masks(masks), "follow": follow(run, frames)}
     errors = {name: float(soft_mad(run.matte(frames, regions=way), truth).mean()) for name, way in ways.items()}

@@ -79,9 +79,10 @@ def test_the_users_own_model_folder_comes_first_and_ours_is_added(pack):
     assert paths[-1].replace("\\", "/").endswith("models/gvm")
 
 
-def test_the_demo_and_the_users_models_can_be_chosen(pack):
+def test_the_bundled_and_the_users_models_can_be_chosen(pack):
     combo = next(entry for entry in pack.nodes["GVMLoadModel"].GET_SCHEMA().inputs if entry.id == "model")
-    assert combo.options[:2] == ["demo", "gvm"] and {"tiny", "half"} <= set(combo.options)
+    assert combo.options[:2] == ["small", "gvm"] and {"tiny", "half"} <= set(combo.options)
+    assert "demo" not in combo.options
 
 
 def test_a_lora_of_ones_own_can_be_chosen_and_is_merged(run, pack, tiny, core):
@@ -195,9 +196,17 @@ def test_where_to_look_comes_last_so_that_saved_workflows_still_load(pack, node)
     assert all(entry.optional for entry in pack.nodes[node].GET_SCHEMA().inputs if entry.id in added)
 
 
-def test_the_bundled_demo_mattes(run):
-    mask = run("GVMMatte", model=run("GVMLoadModel", model="demo"), images=images(3, 64, 64))
-    assert mask.shape == (3, 64, 64)
+def test_the_bundled_model_mattes_under_its_earlier_name_too(run, pack):
+    batch = images(3, 64, 64)
+    masks = [run("GVMMatte", model=run("GVMLoadModel", model=name), images=batch) for name in ("small", "demo")]
+    assert masks[0].shape == (3, 64, 64) and torch.equal(*masks)
+
+
+def test_earlier_names_of_models_are_accepted_and_others_are_refused_with_a_sentence(pack):
+    validate = pack.nodes["GVMLoadModel"].validate_inputs
+    assert all(validate(name) is True for name in ("small", "demo", "gvm", "tiny"))
+    assert validate() is True, "another node gives the name"
+    assert "there is no model 'gone'; choose one of small, gvm" in validate("gone")
 
 
 def test_comfyuis_castable_layers_change_nothing_to_the_bit(run, tiny, core):
