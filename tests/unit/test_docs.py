@@ -195,6 +195,11 @@ def test_third_party_names_every_package_that_is_asked_for():
     assert len(asked) > 20 and not asked - named
 
 
+def test_third_party_says_where_every_sample_comes_from():
+    text = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
+    assert not [path.name for path in (ROOT / "web" / "samples").iterdir() if path.name not in text]
+
+
 def test_a_citation_names_this_version():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.search(r"^version: (.+)$", citation, re.MULTILINE)[1] == __version__
