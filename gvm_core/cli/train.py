@@ -25,10 +25,8 @@ HELP = "train a model, from scratch or from another model, or a LoRA"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Options for the training, its data and the result."""
     command.add_argument("output", type=Path, help="folder for checkpoints, losses, samples and the result")
-    command.add_argument(
-        "--config", default="demo", help="a JSON file, or one of small, demo, demo-detail, demo-quick, lora, paper"
-    )
-    command.add_argument("--start", help="demo, gvm or a model folder: replaces the configuration's start")
+    command.add_argument("--config", default="small", help="a JSON file, or one of small, quick, lora, paper")
+    command.add_argument("--start", help="small, gvm or a model folder: replaces the configuration's start")
     command.add_argument(
         "--clips", type=Path, action="append", default=[], help="a folder of clips with mattes (repeat)"
     )

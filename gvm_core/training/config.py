@@ -166,7 +166,7 @@ def read_config(name: str) -> TrainingConfig:
         InputError: If it does not exist, or a value in it is not allowed.
 
     Example:
-        >>> [stage.network for stage in read_config("demo-quick").stages][:2]
+        >>> [stage.network for stage in read_config("quick").stages][:2]
         ['vae', 'unet']
     """
     path = Path(name)

@@ -189,7 +189,7 @@ def test_a_lora_halves_the_error_on_the_users_clips_and_loads_like_any_other(tmp
     source = LabelledSource(find_labelled(tmp_path / "mine"), 64, closest=1.0, degrade=0.0)
     pixels = {"latent": 1.0, "l1": 1.0}
     learn = stage(learn="lora", rank=16, steps=120, batch=4, rate=1e-2, sizes=(64,), losses=pixels)
-    training = Training(tmp_path / "out", TrainingConfig(start="demo", stages=(learn,)), lambda _: source)
+    training = Training(tmp_path / "out", TrainingConfig(start="small", stages=(learn,)), lambda _: source)
     before = {name: value.clone() for name, value in training.unet.state_dict().items()}
     path = training.run()
     assert not (tmp_path / "out" / "model").exists()
@@ -199,7 +199,7 @@ def test_a_lora_halves_the_error_on_the_users_clips_and_loads_like_any_other(tmp
         pipeline = MattingPipeline(model, own_size(), TorchHost("cpu"))
         return torch.stack([(pipeline.matte(image) - alpha).abs().mean() for image, alpha in mine]).mean()
 
-    model = load_model("demo")
+    model = load_model("small")
     plain = error(model)
     model.apply_lora(path)
     assert error(model) < 0.5 * plain
@@ -426,7 +426,7 @@ def test_a_configuration_that_makes_no_sense_is_refused_before_anything_runs(con
 
 
 def test_an_unknown_configuration_names_those_there_are():
-    with pytest.raises(InputError, match="demo-quick"):
+    with pytest.raises(InputError, match="quick"):
         read_config("nonsense")
 
 
