@@ -140,6 +140,8 @@ class TrainingConfig:
         sizes: The best frame sizes and ``refine``, written beside the model; None takes those of the starting model.
         latent_channels: Widen the starting model's latents to this many channels, for a stage that teaches the VAE to
             use them; None leaves them unchanged.
+        average: Names of stages. The finished UNet has the mean of the weights that it had after each of them, which is
+            often better than any of them (Wortsman et al., Model soups, ICML 2022). Empty: those after the last stage.
     """
 
     stages: tuple[Stage, ...]
@@ -148,6 +150,7 @@ class TrainingConfig:
     start: str = "scratch"
     sizes: dict[str, int] | None = None
     latent_channels: int | None = None
+    average: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -155,6 +158,9 @@ class TrainingConfig:
         names = [stage.name for stage in self.stages]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise InputError(f"each stage needs a name of its own, but {min(repeated)!r} is repeated")
+        whole = [stage.name for stage in self.stages if stage.network == "unet" and stage.learn != "lora"]
+        if unknown := set(self.average) - set(whole):
+            raise InputError(f"average names stages that train the whole unet; {min(unknown)!r} is none of them")
         if self.start == "scratch" and not (self.unet and self.vae):
             raise InputError("a training from scratch needs the configurations unet and vae")
 
@@ -195,7 +201,7 @@ def build(kind: type, content: dict[str, Any]) -> Any:
     values = dict(content)
     if isinstance(values.get("clips"), dict):
         values["clips"] = build(Clips, values["clips"])
-    for name in ("sizes", "tiers"):
+    for name in ("sizes", "tiers", "average"):
         if isinstance(values.get(name), list):
             values[name] = tuple(values[name])
     return kind(**values)

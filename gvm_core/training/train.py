@@ -129,10 +129,28 @@ class Training:
         for index in range(state["stage"], len(self.config.stages)):
             resumed = state if index == state["stage"] and "optimizer" in state else None
             self.run_stage(index, resumed)
+            stage = self.config.stages[index]
+            if self.processes.is_main and stage.name in self.config.average:
+                with atomic(self.weights_after(stage.name)) as part:
+                    torch.save(self.unet.state_dict(), part)
             self.write_checkpoint(index + 1, 0)
-            if self.processes.is_main and self.config.stages[index].learn != "lora":
+            if self.processes.is_main and stage.learn != "lora":
                 write_model(self.folder / "model", self.unet, self.vae, self.config)
+        if self.processes.is_main and self.config.average:
+            self.average_stages()
         return self.folder / (LORA_FILE if self.config.stages[-1].learn == "lora" else "model")
+
+    def weights_after(self, stage: str) -> Path:
+        """The file of the UNet's weights after a stage that is averaged."""
+        number = [each.name for each in self.config.stages].index(stage)
+        return self.folder / f"weights_{number}.pt"
+
+    def average_stages(self) -> None:
+        """Give the UNet the mean of its weights after the stages that ``average`` names, and write the model."""
+        files = [self.weights_after(name) for name in self.config.average]
+        kept = [torch.load(file, weights_only=True, map_location=self.processes.device) for file in files]
+        self.unet.load_state_dict({key: torch.stack([each[key] for each in kept]).mean(dim=0) for key in kept[0]})
+        write_model(self.folder / "model", self.unet, self.vae, self.config)
 
     def run_stage(self, index: int, resumed: dict[str, Any] | None) -> None:
         """Train one stage, and put the averaged weights into the network; a LoRA is written to its file."""

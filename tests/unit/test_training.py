@@ -23,7 +23,9 @@ from gvm_core.datasets.labelled import LabelledSource
 from gvm_core.datasets.pairs import find_labelled
 from gvm_core.errors import InputError, ModelError
 from gvm_core.models.lora import read_lora
+from gvm_core.models.unet import MattingUNet
 from gvm_core.models.vae import TemporalVAE
+from gvm_core.models.weights import read_network
 from gvm_core.synthesis.scene import Frame
 from gvm_core.synthesis.write import write_clip
 from gvm_core.training import train
@@ -102,6 +104,23 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(name, dtype, p
     kept = [tmp_path / each / "lora.safetensors" for each in ("whole", "parts")]
     assert name != "lora" or kept[0].read_bytes() == kept[1].read_bytes()
     assert (tmp_path / "whole" / "samples" / f"1_s_{5:06}.png").stat().st_size > 500
+
+
+def test_a_finished_model_can_be_the_mean_of_several_stages(pool, tmp_path):
+    stages = stage("first", steps=2, frames=2), stage("between", steps=2, frames=2), stage("last", steps=2, frames=2)
+    wanted = replace(config(*stages), average=("first", "last"))
+    training = Training(tmp_path, wanted, lambda _: pool)
+    folder = training.run()
+    found, _ = read_network(MattingUNet, folder / "unet", torch.float32, torch.nn)
+    kept = [torch.load(training.weights_after(name), weights_only=True) for name in wanted.average]
+    assert any(not torch.equal(value, kept[1][key]) for key, value in kept[0].items())
+    for key, value in found.state_dict().items():
+        assert torch.allclose(value, (kept[0][key] + kept[1][key]) / 2, rtol=2e-3, atol=1e-3), key  # half precision
+    before = (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    assert Training(tmp_path, wanted, lambda _: pool).run() == folder  # finished: nothing changes
+    assert (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == before
+    with pytest.raises(InputError, match="average"):
+        replace(wanted, average=("other",))
 
 
 def test_the_time_of_a_resumed_stage_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
