@@ -14,7 +14,7 @@ from gvm_core.post.foreground import estimate_foreground
 from gvm_core.synthesis.scene import Scene
 
 SAMPLES = Path(__file__).parents[2] / "web" / "samples"
-LARGEST_MAD = 0.03
+LARGEST_MAD = 0.04
 LARGEST_LOSS = 2
 LARGEST_SIZE = 32 * 2**20
 SURELY, HARDLY = 0.95, 0.05
@@ -77,8 +77,8 @@ def test_it_cuts_the_man_on_the_bridge_out_while_the_camera_moves(small):
 @pytest.mark.slow
 def test_it_mattes_a_portrait(small):
     (alpha,) = matted(small, "gvm_sample_portrait.jpg")
-    face, left, right = alpha[:, 80:160, 190:255], alpha[:, :40, :40], alpha[:, :40, 470:]
-    assert face.mean() > SURELY and left.mean() < 0.1 and right.mean() < 0.1
+    face, flag, wall = alpha[:, 80:160, 190:255], alpha[:, :40, :40], alpha[:, :40, 470:]
+    assert face.mean() > SURELY and flag.mean() < 0.3 and wall.mean() < HARDLY
 
 
 def test_it_is_small_half_precision_and_in_the_published_layout():
