@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Commands for a fresh clone: ``python run.py demo``, ``test``, ``comfy``, and ``python run.py doctor``.
 
-demo makes .venv, installs the packages, mattes a sample clip with the bundled model, and prints where the results are. test also installs the test tools and runs every test, or with --quick only the quick ones. comfy
-links this pack into the ComfyUI that it finds, and starts it. doctor prints one page for a bug report, with that ComfyUI's
-Python if there is one. This script needs only the standard library.
+demo makes .venv, installs the packages, mattes a sample clip with the bundled model, and prints where the results are.
+test also installs the test tools and runs every test, or with --quick only the quick ones. comfy links this pack into the
+ComfyUI that it finds, and starts it. doctor prints one page for a bug report, with that ComfyUI's Python if there is one.
+This script needs only the standard library.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from gvm_core.synthesis.scene import Scene
 SAMPLES = Path(__file__).parents[2] / "web" / "samples"
 LARGEST_MAD = 0.04
 LARGEST_LOSS = 2
-LARGEST_SIZE = 32 * 2**20
+LARGEST_SIZE = 30 * 10**6
 SURELY, HARDLY = 0.95, 0.05
 
 
