@@ -52,25 +52,28 @@ def review(pairs: Iterable[tuple[Tensor, Tensor]], fps: float = RATE) -> dict[st
     """
     path = Path(folder_paths.get_temp_directory()) / f"{PREFIX}{uuid4().hex}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
+    count, empty = 0, True
     try:
         with VideoWriter(path, REVIEW, Fraction(fps).limit_denominator(1001)) as writer:
             for frame, alpha in pairs:
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 writer.write(stacked(frame[None].cpu().float(), alpha[None].cpu().float())[0])
                 count += 1
+                empty = empty and not bool(alpha.any())
     except MediaError as error:
         log.warning("the player of the node has nothing to show: %s", error)
         return {}
-    return entry(path, fps, count)
+    return entry(path, fps, count, empty)
 
 
-def entry(path: Path, fps: float, frames: int) -> dict[str, list[str]]:
+def entry(path: Path, fps: float, frames: int, empty: bool = False) -> dict[str, list[str]]:
     """What a node says about its run, so that the player finds ``path`` in ComfyUI's temporary folder.
 
-    It is JSON in a string: as a table of a file, ComfyUI would show it among the results.
+    It is JSON in a string: as a table of a file, ComfyUI would show it among the results. Of an ``empty`` matte the
+    player says so.
     """
-    return {KEY: [json.dumps({"filename": path.name, "type": "temp", "fps": fps, "frames": frames})]}
+    facts = {"filename": path.name, "type": "temp", "fps": fps, "frames": frames, "empty": empty}
+    return {KEY: [json.dumps(facts)]}
 
 
 def saved(outputs: Iterable[Output]) -> dict[str, list[ui.SavedResult]]:

@@ -169,7 +169,7 @@ class GVMSaveMatte(io.ComfyNode):
             compression=compression if FORMATS[TITLES[format]].encoder == "exr" else None,
             start=first_number,
         )
-        outputs = files_for(filename_prefix, delivery, content, tuple(frames.shape[-2:]))
+        outputs = files_for(filename_prefix, delivery, content, len(frames), tuple(frames.shape[-2:]))
         with ExitStack() as stack:
             given, sound = facts_of(stack, video, audio, fps, len(frames))
             given = in_light(given, LIGHT_OF[images_light])
@@ -178,8 +178,8 @@ class GVMSaveMatte(io.ComfyNode):
         return io.NodeOutput(str(outputs[0].path), ui=saved(outputs))
 
 
-def files_for(prefix: str, delivery: Delivery, content: str, size: tuple[int, int]) -> list[Output]:
-    """The outputs ``PREFIX_00001_matte.mov`` and so on, with the next free number. Pictures get a folder of their own."""
+def files_for(prefix: str, delivery: Delivery, content: str, frames: int, size: tuple[int, int]) -> list[Output]:
+    """The outputs ``PREFIX_00001_matte.mov`` and so on, with the next free number. Several pictures get a folder."""
     folder, name, number, _, _ = folder_paths.get_save_image_path(
         prefix, folder_paths.get_output_directory(), size[1], size[0]
     )
@@ -188,7 +188,8 @@ def files_for(prefix: str, delivery: Delivery, content: str, size: tuple[int, in
 
     def place(role: str) -> Path:
         made = f"{base}{role}" if content == BOTH else base
-        return Path(folder) / (f"{made}{form.suffix}" if form.kind == "video" else f"{made}/{name}.####{form.suffix}")
+        alone = form.kind == "video" or frames == 1
+        return Path(folder) / (f"{made}{form.suffix}" if alone else f"{made}/{name}.####{form.suffix}")
 
     matte = place("matte") if content != SUBJECT else None
     return outputs_of(delivery, matte, None, place("subject") if content != MATTE else None)

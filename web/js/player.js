@@ -134,7 +134,8 @@ export class Player {
     const on = button("▶|", text("on"), () => this.step(1));
     const fit = button(text("fit"), text("fit the frame"), () => this.setZoom(0));
     const closer = button("+", text("zoom in"), () => this.setZoom(this.zoom + 1));
-    this.root.append(this.canvas, line(this.play, back, on, this.seek, this.count, this.repeat), line(this.left, this.right, this.behind, fit, closer), this.note);
+    this.transport = line(this.play, back, on, this.seek, this.count, this.repeat);
+    this.root.append(this.canvas, this.transport, line(this.left, this.right, this.behind, fit, closer), this.note);
     this.listen();
     this.setLoop(true);
     this.say(text("run first"));
@@ -164,6 +165,7 @@ export class Player {
     if (!this.wiped) this.wipe = null;
     this.frame = Math.min(this.frame, frames - 1);
     this.seek.max = frames - 1;
+    this.transport.style.visibility = frames > 1 ? "visible" : "hidden"; // a picture does not play
     this.setOutdated(false);
     this.say("");
     this.onLoad?.();
@@ -282,7 +284,7 @@ export class Player {
 
   tell() {
     this.seek.value = this.frame;
-    this.count.textContent = `${this.frame} / ${this.file.frames - 1}`;
+    this.count.textContent = `${this.frame + 1} / ${this.file.frames}`;
     this.onFrame?.(this.frame);
   }
 

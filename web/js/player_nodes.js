@@ -3,6 +3,7 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { after } from "./after.js";
 import { BACKGROUNDS, Player, VIEWS } from "./player.js";
+import { text } from "./texts.js";
 
 const KEY = "gvm_review";
 const FIRST_VIEWS = { GVMPreviewMatte: ["plate", "over"], GVMRefineMatte: ["matte", "over"], GVMMatteVideo: ["plate", "over"] };
@@ -11,7 +12,7 @@ const PAUSE = 120; // milliseconds between a slider's last move and the question
 const FOLLOW = {
   view: (player, name) => VIEWS.includes(name) && player.show(1, name),
   background: (player, name) => BACKGROUNDS.includes(name) && player.setBackground(name),
-  colour: (player, text) => player.setColour(text),
+  colour: (player, code) => player.setColour(code),
 };
 const players = new Map(); // node -> Player
 
@@ -64,9 +65,10 @@ function idOf(node, graph = app.rootGraph ?? app.graph, around = "") {
 
 function show(node, player, output) {
   if (!output?.[KEY]?.length) return;
-  const { filename, type, fps, frames } = JSON.parse(output[KEY][0]);
+  const { filename, type, fps, frames, empty } = JSON.parse(output[KEY][0]);
   for (const widget of node.widgets ?? []) FOLLOW[widget.name]?.(player, widget.value);
   player.load({ url: api.apiURL(`/view?${new URLSearchParams({ filename, type })}`), fps, frames });
+  if (empty) player.say(text("empty"));
   forgetPreview(node);
 }
 

@@ -110,9 +110,17 @@ def test_the_player_gets_frames_above_their_mattes_in_a_file_that_browsers_play(
     said = json.loads(said)
     film = InputImpl.VideoFromFile(str(Path(folder_paths.get_temp_directory()) / said["filename"]))
     shown = film.get_components().images
-    assert (said["frames"], said["fps"], said["type"]) == (frames, 23.976, "temp")
+    assert (said["frames"], said["fps"], said["type"], said["empty"]) == (frames, 23.976, "temp", False)
     assert shown.shape == (frames, 32, 26, 3)
     assert (shown[:, :16] - 0.25).abs().max() < 0.02 and (shown[:, 16:] - 0.75).abs().max() < 0.02
+
+
+def test_the_player_says_that_a_matte_is_empty_as_the_mask_of_load_image_is(pack):
+    clone = pack.nodes["GVMPreviewMatte"].PREPARE_CLASS_CLONE({})
+    given = {"view": "over", "background": "checker", "colour": "#000", "fps": 24.0}
+    with torch.inference_mode():
+        made = clone.EXECUTE_NORMALIZED(images=noise(2, 16, 24, 3), mask=torch.zeros(1, 64, 64), **given)
+    assert json.loads(made.ui["gvm_review"][0])["empty"] is True
 
 
 def test_a_slider_shows_what_a_run_would_give_and_says_when_it_cannot(pack):
@@ -188,6 +196,15 @@ def test_every_format_is_saved_listed_by_comfyui_and_can_be_read_back(run, execu
             found = torch.stack(list(reader))[:, -1]
         assert found.shape == mask.shape and (found - mask).abs().max() < 0.08, form.name
         assert not [each for each in path.parent.iterdir() if each.name.startswith(".")]
+
+
+@pytest.mark.parametrize("form", ["16-bit PNG", "OpenEXR, half (.exr)"])
+def test_a_photograph_is_saved_as_one_picture_not_as_a_folder_with_a_number(run, form):
+    batch, mask, given = noise(2, 16, 24, 3), noise(2, 16, 24), {"format": form, "filename_prefix": f"saved/{form[:4]}"}
+    first, second = (run("GVMSaveMatte", images=batch[:1], mask=mask[:1], **given) for _ in range(2))
+    assert Path(first).is_file() and Path(second).is_file() and first != second
+    assert [Path(each).stem for each in (first, second)] == [f"{form[:4]}_0000{n}_" for n in (1, 2)]
+    assert "####" in run("GVMSaveMatte", images=batch, mask=mask, **given)
 
 
 def file_of(entry):
