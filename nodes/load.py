@@ -166,8 +166,9 @@ def obtain(name: str, allowed: bool, node_id: str | None) -> Path:
         raise ModelError(f"there is no model {name!r} any more; choose another, or put its folder into {target.parent}")
     if not allowed:
         raise ModelError(
-            f"the released GVM weights ({GVM.size / 1e9:.1f} GB) are not in {target}.\n\n{GVM.notice}\n\nTo get them, "
-            f"switch 'download' on in this node, or put unet/, vae/ and scheduler/ of {GVM.repo} there yourself."
+            f"the released GVM weights ({GVM.size / 1e9:.1f} GB) are not here yet. Press Download on this node, or choose "
+            f"{SMALL!r}, which comes with the pack.\n\nWithout the page, switch 'download' on, or put unet/, vae/ and "
+            f"scheduler/ of {GVM.repo} into {target}.\n\n{GVM.notice}"
         )
     bar = comfy.utils.ProgressBar(100, node_id=node_id)
 

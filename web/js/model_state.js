@@ -1,5 +1,6 @@
 // Says on Load GVM Model whether the chosen model is there, and downloads the released one at the press of a button.
 import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
 import { after } from "./after.js";
 import { text } from "./texts.js";
 
@@ -62,12 +63,17 @@ function fill(root, facts, post) {
     bar.style.width = "100%";
     root.append(bar, button(text("stop"), () => post("/gvm/download/stop")));
   } else if (facts.state === "missing" || facts.state === "incomplete") {
-    const notice = document.createElement("div");
-    notice.textContent = text("notice");
-    notice.style.margin = "4px 0";
     const label = text("download", { size: gigabytes(facts), repo: facts.repo });
-    root.append(document.createElement("br"), button(label, () => post("/gvm/download/start")), notice);
+    const start = async () => {
+      if (await agreed(label)) post("/gvm/download/start");
+    };
+    root.append(document.createElement("br"), button(label, start));
   }
+}
+
+/** Show the terms of the released weights. Return whether the user wants to download them. */
+async function agreed(title) {
+  return app.extensionManager.dialog.confirm({ title, message: text("notice") });
 }
 
 /** The state in the user's language. Why a download failed stays as the server says it. */

@@ -313,7 +313,10 @@ def test_images_that_cannot_be_matted_say_why(run, tiny):
 def test_the_released_weights_show_size_and_licence_then_come_on_request(run, pack, monkeypatch):
     from hub import HubServer
 
-    with pytest.raises(Exception, match=r"(?s)6\.5 GB.*Stability AI Community License.*switch 'download' on"):
+    with pytest.raises(
+        Exception,
+        match=r"(?s)6\.5 GB.*Press Download.*choose 'small'.*switch 'download' on.*Stability AI Community License",
+    ):
         run("GVMLoadModel", model="gvm")
     tiny = pack.elsewhere / "tiny"
     files = {str(path.relative_to(tiny)): path.read_bytes() for path in tiny.rglob("*") if path.is_file()}
