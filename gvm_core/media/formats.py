@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
@@ -216,6 +217,8 @@ REVIEW = replace(
 """For looking at a matte, not for delivery: written quickly, and a player finds each frame quickly."""
 BY_SUFFIX = {".mp4": "h264", ".mov": "prores4444", ".mkv": "ffv1", ".webm": "vp9", ".png": "png16", ".exr": "exr_half"}
 """The format that a suffix means if none is named. A folder holds 16-bit PNGs."""
+ENDING = re.compile(r"\.[a-z]{2,4}")
+"""Looks like the ending of a file. In a name that does not exist, an unknown one is a mistake rather than a folder's dot."""
 
 
 def format_for(path: str | Path, name: str | None = None, *, compression: str | None = None) -> Format:
@@ -237,13 +240,15 @@ def format_for(path: str | Path, name: str | None = None, *, compression: str | 
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in FILMS | PICTURES or (
-        path.is_dir() and FORMATS.get(BY_SUFFIX.get(suffix, ""), PNG16).kind != "video"
-    ):
+    if path.is_dir():
+        named = FORMATS.get(BY_SUFFIX.get(suffix, ""), PNG16).kind == "video"
+    else:
+        named = suffix in FILMS | PICTURES or ENDING.fullmatch(suffix)
+    if not named:
         suffix = ""  # a folder's name may hold dots
     if name is None:
         if suffix and suffix not in BY_SUFFIX:
-            raise MediaError(f"{suffix} is not written; use {', '.join(BY_SUFFIX)}, or a folder name for 16-bit PNGs")
+            raise MediaError(f"{suffix} is not written; use {', '.join(BY_SUFFIX)}, or a folder for 16-bit PNGs")
         form = FORMATS[BY_SUFFIX.get(suffix, PNG16.name)]
     elif name not in FORMATS:
         raise MediaError(f"there is no format {name!r}; there are {', '.join(FORMATS)}")

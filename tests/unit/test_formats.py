@@ -324,6 +324,8 @@ def test_times_that_vary_are_kept_as_each_container_counts_them(tmp_path):
         ("a.mov", "prores", "there is no format 'prores'; there are prores4444"),
         ("a.avi", None, r"\.avi is not written; use \.mp4"),
         ("a.jpg", None, r"\.jpg is not written"),
+        ("a.mvo", None, r"\.mvo is not written; use \.mp4"),
+        ("a.xyz", "png16", "give it a folder name"),
     ],
 )
 def test_a_format_and_a_name_that_do_not_go_together_are_said(path, name, sentence):
@@ -335,7 +337,8 @@ def test_every_format_is_found_by_its_name_and_its_suffix(tmp_path):
     for form in ALL:
         assert format_for(tmp_path / f"out{form.suffix}", form.name) is form
         assert format_for(tmp_path / f"out{form.suffix}").suffix == form.suffix
-    assert format_for(tmp_path / "shot_v1.2").name == "png16"
+    (tmp_path / "shot.comp").mkdir()
+    assert {format_for(tmp_path / name).name for name in ("shot_v1.2", "shot.v2", "shot.comp")} == {"png16"}
     assert format_for("a.exr", compression="dwaa").options == {"compression": "dwaa"}
     with pytest.raises(MediaError, match="only EXR has one"):
         format_for("a.mov", compression="zip")
