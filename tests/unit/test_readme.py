@@ -48,8 +48,8 @@ def test_the_first_commands_of_the_readme_make_mattes(tmp_path, monkeypatch):
     write_picture(tmp_path / "face.jpg", moving_clip(1, 40, 56)[0], "yuvj444p")
     monkeypatch.chdir(tmp_path)
     assert main(["matte", "IN.mp4", "OUT.mov", "--preview", "OVER.mp4"]) == 0
-    assert main(["matte", "face.jpg", "face.png"]) == 0
-    assert {"OUT.mov", "OVER.mp4", "face.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert main(["matte", "face.jpg", "matte.png", "--subject", "cutout.png"]) == 0
+    assert {"OUT.mov", "OVER.mp4", "matte.png", "cutout.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_the_table_of_nodes_names_every_node_in_order():

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 TITLE = 30
+APART = 10  # pixels
 SAMPLES = {path.name for path in (ROOT / "web" / "samples").iterdir()}
 
 
@@ -38,6 +39,17 @@ def test_a_workflow_can_be_read_from_left_to_right_and_says_what_to_do(path):
         assert nodes[source]["pos"][0] + nodes[source]["size"][0] <= nodes[target]["pos"][0], (source, target)
     for one, other in combinations(nodes.values(), 2):
         assert not overlap(box_of(one), box_of(other)), (one["type"], other["type"])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_groups_and_notes_of_a_workflow_keep_a_distance(path):
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    notes = [box_of(node) for node in workflow["nodes"] if node["type"] == "MarkdownNote"]
+    groups = [(left, top, left + width, top + height) for left, top, width, height in
+              (group["bounding"] for group in workflow["groups"])]  # fmt: skip
+    for one, other in combinations(groups + notes, 2):
+        wider = (other[0] - APART, other[1] - APART, other[2] + APART, other[3] + APART)
+        assert not overlap(one, wider), (one, other)
 
 
 def box_of(node):
