@@ -20,9 +20,9 @@ from torch import Tensor
 from gvm_core.media import open_frames
 from gvm_core.media.formats import FORMATS
 from gvm_core.media.video_writer import VideoWriter
+from gvm_core.post.color import linear_to_srgb, srgb_to_linear
 from gvm_core.post.composite import over
 from gvm_core.post.foreground import estimate_foreground
-from gvm_core.post.color import linear_to_srgb, srgb_to_linear
 
 ROOT = Path(__file__).resolve().parents[1]
 SCREEN = torch.tensor([0.04, 0.36, 0.07])[:, None, None]

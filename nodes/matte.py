@@ -20,6 +20,8 @@ DEFAULTS = MatteSettings()
 STAGES = 4
 """A frame is encoded, denoised, decoded and finished: each moves the bar, as a window takes long on a processor."""
 AUTO_REFINE = -1
+ADVANCED = {"advanced": True}
+"""ComfyUI's new nodes show such an input after a click on "Show advanced inputs", canvas nodes always."""
 SUITED, OWN, CUSTOM = "as suits the model", "as the frames are", "custom"
 
 
@@ -33,11 +35,12 @@ def resolution_inputs() -> list[Any]:
             tooltip=(
                 "The size at which the network sees the frames. The matte always has the frames' own size.\n"
                 "as suits the model: the size it was trained for (gvm: 720 to 1024 px). Right for almost everything.\n"
-                "as the frames are: no scaling. More detail and much more memory.\ncustom: the two values below."
+                "as the frames are: no scaling. More detail and much more memory.\ncustom: short_edge and max_edge, two of the advanced inputs."
             ),
         ),
         io.Int.Input(
             "short_edge",
+            extra_dict=ADVANCED,
             default=720,
             min=32,
             max=8192,
@@ -49,6 +52,7 @@ def resolution_inputs() -> list[Any]:
         ),
         io.Int.Input(
             "max_edge",
+            extra_dict=ADVANCED,
             default=1024,
             min=32,
             max=8192,
@@ -92,6 +96,7 @@ def noise_inputs() -> list[Any]:
     return [
         io.Combo.Input(
             "noise",
+            extra_dict=ADVANCED,
             options=["zeros", "gaussian"],
             default=DEFAULTS.noise,
             tooltip=(
@@ -102,6 +107,7 @@ def noise_inputs() -> list[Any]:
         ),
         io.Int.Input(
             "steps",
+            extra_dict=ADVANCED,
             default=DEFAULTS.steps,
             min=1,
             max=50,
@@ -112,6 +118,7 @@ def noise_inputs() -> list[Any]:
         ),
         io.Int.Input(
             "seed",
+            extra_dict=ADVANCED,
             default=DEFAULTS.seed,
             min=0,
             max=2**53,

@@ -196,6 +196,14 @@ def test_where_to_look_comes_last_so_that_saved_workflows_still_load(pack, node)
     assert all(entry.optional for entry in pack.nodes[node].GET_SCHEMA().inputs if entry.id in added)
 
 
+@pytest.mark.parametrize("node", ["GVMMatte", "GVMMatteVideo"])
+def test_a_newcomer_sees_no_input_that_has_no_effect_by_default(pack, node):
+    described = pack.nodes[node].INPUT_TYPES()
+    advanced = {name for group in ("required", "optional") for name, (_, *facts) in described.get(group, {}).items()
+                if facts and facts[0].get("advanced")}  # fmt: skip
+    assert advanced == {"short_edge", "max_edge", "noise", "steps", "seed"}
+
+
 def test_the_bundled_model_mattes_under_its_earlier_name_too(run, pack):
     batch = images(3, 64, 64)
     masks = [run("GVMMatte", model=run("GVMLoadModel", model=name), images=batch) for name in ("small", "demo")]
