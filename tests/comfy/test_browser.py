@@ -271,10 +271,16 @@ def test_a_workflow_that_is_opened_once_more_still_shows_its_matte(page):
 def test_the_player_says_that_it_shows_the_run_before_until_the_new_one_is_there(page):
     page.evaluate(OPEN, "refine_stored_matte.json")
     assert run(page)["outdated"] == [], "there is nothing yet"
+    pixels(page, "After")
+    page.evaluate(FOCUS, "After")
+    page.keyboard.press("Digit2")
     page.evaluate(MOVE, ["GVMRefineMatte", "expand", 3.0])
     assert "After" in run(page)["outdated"]
     pixels(page, "After")
     assert page.evaluate(OUTDATED) == []
+    assert page.evaluate(f"({PLAYER})('After').querySelectorAll('select')[1].value") == "matte", (
+        "the view that was chosen"
+    )
 
 
 def test_a_slider_of_the_refine_node_shows_its_effect_at_once(page, pages):

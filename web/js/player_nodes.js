@@ -66,7 +66,7 @@ function idOf(node, graph = app.rootGraph ?? app.graph, around = "") {
 function show(node, player, output) {
   if (!output?.[KEY]?.length) return;
   const { filename, type, fps, frames, empty } = JSON.parse(output[KEY][0]);
-  for (const widget of node.widgets ?? []) FOLLOW[widget.name]?.(player, widget.value);
+  if (!player.file) for (const widget of node.widgets ?? []) FOLLOW[widget.name]?.(player, widget.value); // then a view stays as chosen
   player.load({ url: api.apiURL(`/view?${new URLSearchParams({ filename, type })}`), fps, frames });
   if (empty) player.say(text("empty"));
   forgetPreview(node);
