@@ -35,7 +35,8 @@ def resolution_inputs() -> list[Any]:
             tooltip=(
                 "The size at which the network sees the frames. The matte always has the frames' own size.\n"
                 "as suits the model: the size it was trained for (gvm: 720 to 1024 px). Right for almost everything.\n"
-                "as the frames are: no scaling. More detail and much more memory.\ncustom: short_edge and max_edge, two of the advanced inputs."
+                "as the frames are: no scaling. More detail and much more memory.\n"
+                "custom: short_edge and max_edge, two of the advanced inputs."
             ),
         ),
         io.Int.Input(

@@ -121,7 +121,7 @@ def missing() -> dict[str, Any]:
         state, text = "missing", f"{GVM.size / 1e9:.1f} GB to download"
     why = "stopped; Download resumes it" if DOWNLOAD.stopped else DOWNLOAD.failure
     facts = {"folder": str(target), "stopped": DOWNLOAD.stopped, "failure": DOWNLOAD.failure}
-    return facts | {"state": state, "notice": GVM.notice, "text": f"{text}: {why}" if why else text}
+    return facts | {"state": state, "text": f"{text}: {why}" if why else text}
 
 
 async def refine_frame(request: web.Request) -> web.Response:
