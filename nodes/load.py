@@ -33,7 +33,7 @@ class GVMLoadModel(io.ComfyNode):
             display_name="Load GVM Model",
             description=(
                 "Loads a Generative Video Matting model. 'small' comes with this pack. It mattes people, and sees frames "
-                f"at a small size: 192 pixels. 'gvm' is the released model.\n\n{GVM.notice}"
+                f"at a small size: 224 pixels. 'gvm' is the released model.\n\n{GVM.notice}"
             ),
             search_aliases=["matting model", "generative video matting", "background removal model"],
             inputs=[
