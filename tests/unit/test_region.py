@@ -381,14 +381,14 @@ def test_impossible_region_settings_are_refused_at_once(changes, sentence):
 def test_a_small_person_gets_finer_edges_with_a_region_and_when_followed():
     scene = Scene(7, (270, 480), "easy")
     scene.people = scene.people[-1:]
-    scene.people[0].shot = Shot(0.4, (-0.3, 0.2))
+    scene.people[0].shot = Shot(0.34, (-0.3, 0.2))
     drawn = [scene.frame(index) for index in range(3)]
     frames, truth = (torch.stack([getattr(frame, name) for frame in drawn]) for name in ("image", "alpha"))
     run = MattingPipeline(load_model("small"), host=TorchHost("cpu"))
     masks = (truth[:, 0] > 0.5).float()
     ways = {"whole": None, "region": from_masks(masks), "follow": follow(run, frames)}
     errors = {name: float(soft_mad(run.matte(frames, regions=way), truth).mean()) for name, way in ways.items()}
-    assert max(errors["region"], errors["follow"]) < 0.75 * errors["whole"]
+    assert max(errors["region"], errors["follow"]) < 0.7 * errors["whole"]
 
 
 def test_no_more_than_a_few_windows_of_either_pass_are_in_memory(tiny_model):
