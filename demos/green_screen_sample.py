@@ -23,6 +23,7 @@ from gvm_core.media.video_writer import VideoWriter
 from gvm_core.post.color import linear_to_srgb, srgb_to_linear
 from gvm_core.post.composite import over
 from gvm_core.post.foreground import estimate_foreground
+from gvm_core.post.resize import resize
 
 ROOT = Path(__file__).resolve().parents[1]
 SCREEN = torch.tensor([0.04, 0.36, 0.07])[:, None, None]
@@ -61,8 +62,8 @@ def main() -> None:
 def scaled(picture: Tensor, edge: int) -> Tensor:
     """A picture with the shorter side ``edge``, even on both sides."""
     scale = edge / min(picture.shape[-2:])
-    size = [2 * round(scale * side / 2) for side in picture.shape[-2:]]
-    return F.interpolate(picture[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+    height, width = (2 * round(scale * side / 2) for side in picture.shape[-2:])
+    return resize(picture[None], (height, width))[0]
 
 
 def before_screen(frame: Tensor, alpha: Tensor) -> Tensor:
