@@ -16,6 +16,7 @@ import comfy.model_management
 import folder_paths
 import torch
 from comfy_api.latest import io, ui
+from server import PromptServer
 from torch import Tensor
 
 from ..gvm_core.errors import InputError, MediaError
@@ -84,6 +85,19 @@ def saved(outputs: Iterable[Output]) -> dict[str, list[ui.SavedResult]]:
         folder = file.parent.relative_to(top).as_posix()
         found.append(ui.SavedResult(file.name, "" if folder == "." else folder, io.FolderType.output))
     return {RESULTS: found}
+
+
+def places_of(outputs: Iterable[Output]) -> str:
+    """Where files of a run are, below ComfyUI's folder, one in a line: ``output/video/matte_00001_.mov``."""
+    top = Path(folder_paths.get_output_directory()).parent
+    return "\n".join(each.path.relative_to(top).as_posix() for each in outputs)
+
+
+def tell(node_id: str | None, text: str) -> None:
+    """Show ``text`` on a node."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id)
 
 
 class Refinable:

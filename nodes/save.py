@@ -19,6 +19,7 @@ from ..gvm_core.media import open_frames
 from ..gvm_core.media.colours import LINEAR
 from ..gvm_core.media.exr_writer import COMPRESSIONS
 from ..gvm_core.media.formats import FORMATS
+from ..gvm_core.media.formats import SUBJECT as WITH_ALPHA
 from ..gvm_core.media.spool import spool
 from ..gvm_core.post.combine import fitted
 from ..gvm_core.post.light import Light
@@ -26,7 +27,7 @@ from ..gvm_core.runs.outputs import FIRST, PLAIN, Delivery, Given, Output
 from ..gvm_core.runs.save import save_clip
 from ..gvm_core.runs.shot import outputs_of
 from .finish import LIGHT_OF, SRGB, images_light_input
-from .review import saved
+from .review import places_of, saved, tell
 from .sockets import matched, schema, to_alpha
 from .video import as_file
 
@@ -52,7 +53,7 @@ class GVMSaveMatte(io.ComfyNode):
             search_aliases=["save alpha", "export prores 4444", "save exr", "transparent video", "save rgba"],
             is_output_node=True,
             inputs=[
-                io.Mask.Input("mask", tooltip="The matte, 1 = subject."),
+                io.Mask.Input("mask", lazy=True, tooltip="The matte, 1 = subject."),
                 io.String.Input(
                     "filename_prefix",
                     default="video/subject",
@@ -112,6 +113,7 @@ class GVMSaveMatte(io.ComfyNode):
                 io.Image.Input(
                     "images",
                     optional=True,
+                    lazy=True,
                     tooltip="The subject's colours, from GVM Foreground. Not needed for a matte.",
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="Sound for a video file."),
@@ -133,7 +135,20 @@ class GVMSaveMatte(io.ComfyNode):
             outputs=[
                 io.String.Output(display_name="path", tooltip="The file, or the folder and pattern of the pictures.")
             ],
+            hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def check_lazy_status(cls, content: str, format: str, **given: Any) -> list[str]:
+        """Ask for the mask and the images that are connected. Before they are made, refuse what cannot be saved."""
+        if content != MATTE:
+            if "images" not in given:
+                raise InputError(
+                    f"'{content}' needs the subject's colours: connect GVM Foreground to images, "
+                    f"or choose '{MATTE}' as content"
+                )
+            FORMATS[TITLES[format]].pixels(WITH_ALPHA, 2, 2)
+        return [name for name in ("mask", "images") if name in given and given[name] is None]
 
     @classmethod
     def execute(
@@ -156,10 +171,6 @@ class GVMSaveMatte(io.ComfyNode):
         images_light: str = SRGB,
     ) -> io.NodeOutput:
         """Write the files, and return the path of the first one."""
-        if images is None and content != MATTE:
-            raise InputError(
-                f"'{content}' needs the subject's colours: connect GVM Foreground to images, or save the matte"
-            )
         frames, matte = matched(mask, images)
         delivery = Delivery(
             format=TITLES[format],
@@ -175,6 +186,7 @@ class GVMSaveMatte(io.ComfyNode):
             given = in_light(given, LIGHT_OF[images_light])
             extra = named_layers(layers, [mask_2, mask_3], matte)
             save_clip(outputs, matte.float().cpu(), frames.float().cpu(), given, sound=sound, layers=extra)
+        tell(cls.hidden.unique_id, places_of(outputs))
         return io.NodeOutput(str(outputs[0].path), ui=saved(outputs))
 
 

@@ -17,7 +17,6 @@ import folder_paths
 from comfy_api.latest import InputImpl, io
 from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_execution.utils import get_executing_context
-from server import PromptServer
 from torch import Tensor
 
 from ..gvm_core.errors import GVMError, cause
@@ -35,10 +34,10 @@ from ..gvm_core.progress import Progress
 from ..gvm_core.runs.makers import Matting
 from ..gvm_core.runs.matte import matte_shot
 from ..gvm_core.runs.outputs import Delivery
-from ..gvm_core.runs.resume import adopt
+from ..gvm_core.runs.resume import adopt, kept
 from ..gvm_core.runs.shot import Shot, with_handles
 from .matte import look_inputs, noise_inputs, picture_settings, refine_input, resolution_inputs, window_inputs
-from .review import KEY, PREFIX, RESULTS, entry, saved
+from .review import KEY, PREFIX, RESULTS, entry, places_of, saved, tell
 from .sockets import GVMModel, schema, to_masks
 
 log = logging.getLogger(__name__)
@@ -217,15 +216,21 @@ class GVMMatteVideo(io.ComfyNode):
             )
             matte = Path(folder) / f"{name}_{number:05}_{ending(FORMATS[format])}"
             shot = named(matte, source, preview, delivery=how, **look)
-            shot = named(adopt(shot, Matting(pipeline)), source, preview, delivery=how, **look)
+            maker = Matting(pipeline)
+            shot = named(adopt(shot, maker), source, preview, delivery=how, **look)
             with open_frames(source, first, last) as frames:
                 telling = Telling(frames.count, cls.hidden.unique_id)
             if shot.review:
                 shot.review.unlink(missing_ok=True)  # of a matte that was deleted
-            matte_shot(shot, pipeline, telling)
+            try:
+                matte_shot(shot, pipeline, telling)
+            except comfy.model_management.InterruptProcessingException:
+                telling.stopped(kept(shot, maker))
+                raise
         movie = shot.outputs[0].is_video
         written = [each for each in shot.outputs if each.role != "review"]
         written.sort(key=lambda each: each.role != "preview")  # what a browser can show comes first
+        tell(cls.hidden.unique_id, places_of(written))
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(shot.matte)) if movie else ExecutionBlocker(None),
             str(shot.matte),
@@ -313,6 +318,11 @@ class Telling:
         self.bar.move(frames, alpha)
         tell(self.node_id, self.progress.text)
 
+    def stopped(self, kept: int) -> None:
+        """Say what became of a run that the user stopped."""
+        of = f" of {self.progress.total}" if self.progress.total else ""
+        tell(self.node_id, f"stopped: {kept}{of} frames are kept. Run again to continue." if kept else "stopped")
+
 
 FAILURES: Counter[str] = Counter()
 """How many clips failed and were left out, by the id of the node, since ComfyUI started."""
@@ -327,13 +337,6 @@ def lines_of_run(node_id: str | None, line: str) -> list[str]:
         LINES[str(node_id)] = []
     LINES[str(node_id)].append(line)
     return LINES[str(node_id)]
-
-
-def tell(node_id: str | None, text: str) -> None:
-    """Show ``text`` on a node."""
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id)
 
 
 def name_of(video: Any) -> str:

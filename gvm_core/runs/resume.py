@@ -130,6 +130,11 @@ def adopt(shot: Shot, maker: Maker) -> Path:
     return shot.matte
 
 
+def kept(shot: Shot, maker: Maker) -> int:
+    """The number of frames that stopped runs of ``shot`` have finished, and that the next run takes over."""
+    return Parts(parts_folder(shot, run_key(shot, maker))).count()
+
+
 def parts_folder(shot: Shot, key: str) -> Path:
     """The folder for the finished parts of ``shot``, in the run with this ``key``."""
     return shot.matte.absolute().parent / PARTS_FOLDER / f"{run_name(shot)}-{key}"

@@ -12,6 +12,8 @@ from comfy_env import RefusedError, Server, workflow_to_prompt
 from texts import ENGLISH, LANGUAGES, locale
 from texts import page as help_page
 
+from gvm_core.runs.parts import FRAMES
+
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NEEDS_SAM = "one_person_sam3"  # and a model that is not bundled
@@ -227,6 +229,46 @@ def test_cancel_ends_a_run_within_a_window(server):
         assert windows <= 2, "the window on its way, and the one that was finished meanwhile"
         assert done() < first["data"]["max"] // 2
     assert server.history(prompt_id)["status"]["status_str"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"content": "both"}, "connect GVM Foreground to images"),
+        ({"content": "subject with alpha", "format": "H.264 (.mp4)", "images": ["2", 0]}, "has no alpha"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_before_minutes_of_matting(server, settings, reason):
+    given = {
+        "mask": ["4", 0], "filename_prefix": "refused/a", "format": "ProRes 4444 (.mov)", "alpha": "as usual",
+        "light": "as usual", "compression": "zip", "first_number": 1001, "fps": 24.0,
+    }  # fmt: skip
+    prompt = long_prompt() | {"7": {"class_type": "GVMSaveMatte", "inputs": given | settings}}
+    with server.events() as events:
+        prompt_id = server.prompt(prompt, events.client_id)
+        error = events.wait("execution_error", timeout=120, prompt_id=prompt_id)["data"]
+        ran = [message["data"].get("node") for message in events.messages if message["type"] == "executing"]
+    assert error["node_id"] == "7" and reason in error["exception_message"]
+    assert "4" not in ran, "the matte was made for nothing"
+
+
+def test_a_cancelled_long_video_says_on_its_node_what_is_kept(server):
+    path = ROOT / "workflows" / "matte_long_video.json"
+    prompt = workflow_to_prompt(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
+    named = lambda kind: next(node for node, content in prompt.items() if content["class_type"] == kind)  # noqa: E731
+    node = named("GVMMatteVideo")
+    prompt[named("LoadVideo")]["inputs"]["file"] = "gvm_sample_bridge.mp4"
+    prompt[node]["inputs"] |= {"filename_prefix": "cancelled/take", "window": 4, "overlap": 0}
+    with server.events() as events:
+        prompt_id = server.prompt(prompt, events.client_id)
+        bar = lambda: [m["data"]["value"] for m in events.messages if m["type"] == "progress"]  # noqa: E731
+        server.wait_for(lambda: max(bar(), default=0) > FRAMES + 1, 180, "a finished part")
+        server.post("/interrupt")
+        events.wait("execution_interrupted", timeout=120, prompt_id=prompt_id)
+        assert events.texts[-1] == f"stopped: {FRAMES} of 44 frames are kept. Run again to continue."
+        again = server.prompt(prompt, events.client_id)
+        events.wait("execution_success", timeout=180, prompt_id=again)
+        assert events.texts[-1] == "output/cancelled/take_00001_preview.mp4\noutput/cancelled/take_00001_.mov"
 
 
 def test_values_out_of_range_are_refused_by_name(server):

@@ -225,10 +225,14 @@ def test_a_saved_clip_has_the_rate_the_sound_and_the_timecode_of_its_source(run,
     assert InputImpl.VideoFromFile(other).get_components().audio is not None
 
 
-def test_what_cannot_be_saved_says_why_and_leaves_nothing(run, tmp_path):
-    mask, batch = noise(2, 8, 8), noise(2, 8, 8, 3)
+def test_what_cannot_be_saved_says_why_and_leaves_nothing(run, pack, tmp_path):
+    mask, batch, ask = noise(2, 8, 8), noise(2, 8, 8, 3), pack.nodes["GVMSaveMatte"].check_lazy_status
+    usual = {"format": "16-bit PNG", "mask": None}
     with pytest.raises(ValueError, match="needs the subject's colours: connect GVM Foreground to images"):
-        run("GVMSaveMatte", mask=mask, filename_prefix="refused/a")
+        ask(content="both", **usual)
+    with pytest.raises(OSError, match="has no alpha"):
+        ask(content="both", images=None, mask=None, format="H.264 (.mp4)")
+    assert ask(content="both", images=None, **usual) == ["mask", "images"] and ask(content="matte", **usual) == ["mask"]
     with pytest.raises(OSError, match="has no layers for garbage; EXR has them"):
         run("GVMSaveMatte", mask=mask, images=batch, mask_2=mask, format="16-bit PNG", filename_prefix="refused/a")
     with pytest.raises(ValueError, match="mask_3 needs a name in 'layers'"):
