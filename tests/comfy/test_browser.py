@@ -126,6 +126,9 @@ def test_a_template_opens_with_its_sample_and_runs_at_the_press_of_a_button(page
     widgets = page.evaluate("window.app.graph.nodes.flatMap(n => (n.widgets ?? []).map(w => [n.type, w.value]))")
     assert name == WITHOUT_NETWORK or any(kind == "GVMLoadModel" and value == "small" for kind, value in widgets)
     assert page.evaluate(OVERLAPS) == [], "nodes that are drawn over each other"
+    offered = page.evaluate("window.app.graph.nodes.map(n => [n.type, n.widgets?.[0]?.options?.values ?? []])")
+    assert not [name for kind, names in offered if kind == "LoadImage" for name in names if name.endswith(".mp4")]
+    assert not [name for kind, names in offered if kind == "LoadVideo" for name in names if name.endswith(".jpg")]
     assert name == LARGE or page.evaluate(TEXTS_HIDDEN) is False, "the page is too small for the texts of the nodes"
 
     heard = run(page)

@@ -10,6 +10,7 @@ const SAMPLES = [
   "gvm_sample_walker.mp4",
 ];
 const LOADERS = { LoadImage: "image", LoadVideo: "file", GVMLoadClip: "path" };
+const KINDS = { LoadImage: /\.jpg$/, LoadVideo: /\.mp4$/, GVMLoadClip: /./ };
 const provided = new Set();
 
 async function provide(name) {
@@ -37,8 +38,9 @@ export async function provideSamples(graph) {
   }
 }
 
-/** Offer the samples in a new node: its list of files was made before they came. */
+/** Offer the samples of its kind in a new node: its list of files was made before they came. */
 export function offerSamples(node) {
   const values = node.widgets?.find((widget) => widget.name === LOADERS[node.comfyClass])?.options?.values;
-  if (Array.isArray(values)) values.push(...[...provided].filter((name) => !values.includes(name)));
+  const kind = KINDS[node.comfyClass];
+  if (Array.isArray(values)) values.push(...[...provided].filter((name) => kind.test(name) && !values.includes(name)));
 }
