@@ -81,7 +81,10 @@ def regions_in(
             "one for all"
         )
     if not (masks >= THRESHOLD).any():
-        raise InputError("the region is empty in every frame, so nothing would be matted; a mask is 1 at the subject")
+        raise InputError(
+            "the region is empty in every frame, so nothing would be matted; a mask is 1 at the subject. "
+            "Invert it, or leave the region out"
+        )
     around = from_masks(masks, pipeline.settings.region)
     return repeat(next(around), len(frames)) if len(masks) == 1 else around
 

@@ -100,7 +100,7 @@ def fetch_release(release: Release, folder: Path, progress: Progress | None = No
         DownloadError: If the network is off or fails, the disk is too small, or a file has the wrong content.
     """
     progress = progress or (lambda _done, _total: None)
-    files = list_files(release)
+    files = list_files(release, folder)
     total = sum(file.size for file in files)
     waits = False
     while True:
@@ -125,23 +125,24 @@ def fetch_missing(release: Release, files: list[RemoteFile], folder: Path, progr
             missing.append(file)
     check_space(folder, missing)
     for file in sorted(missing, key=lambda file: file.path.endswith(".json")):
-        fetch_file(release, file, folder / file.path, lambda now, before=done: progress(before + now, total))
+        fetch_file(release, file, folder, lambda now, before=done: progress(before + now, total))
         done += file.size
         progress(done, total)
 
 
-def list_files(release: Release) -> list[RemoteFile]:
-    """The files of the release at one commit, as the hub lists them."""
+def list_files(release: Release, folder: Path) -> list[RemoteFile]:
+    """The files of the release at one commit, as the hub lists them. Error messages name ``folder``, where they belong."""
     from huggingface_hub import HfApi
 
     hub = HfApi(endpoint=endpoint(), library_name=AGENT)
-    place = f"{release.repo} at {hub.endpoint}"
+    place, advice = f"{release.repo} at {hub.endpoint}", by_hand(release, folder)
     if is_offline():
-        raise DownloadError(f"HF_HUB_OFFLINE is set, so {place} cannot be downloaded. Unset it. {by_hand(release)}")
+        raise DownloadError(f"HF_HUB_OFFLINE is set, so {place} cannot be downloaded. Unset it. {advice}")
     try:
         listed = hub.model_info(release.repo, revision=release.revision, files_metadata=True, timeout=TIMEOUT)
     except (*network_errors(), ValueError, KeyError) as error:
-        raise DownloadError(f"cannot list the files of {place}: {error}. {by_hand(release)}") from error
+        online = "" if getattr(error, "response", None) is not None else "Is this computer online? "
+        raise DownloadError(f"{online}The files of {place} cannot be listed: {error}. {advice}") from error
     files = []
     for entry in listed.siblings or []:
         path, large = PurePosixPath(entry.rfilename), entry.lfs
@@ -149,18 +150,19 @@ def list_files(release: Release) -> list[RemoteFile]:
         wanted = len(path.parts) == 2 and path.parts[0] in FOLDERS and path.suffix in SUFFIXES
         if wanted and ".." not in path.parts:
             if listed.sha is None or size is None:
-                raise DownloadError(f"{place} does not list its commit or a file's size. {by_hand(release)}")
+                raise DownloadError(f"{place} does not list its commit or a file's size. {advice}")
             digests = (large.sha256, None) if large else (None, entry.blob_id)
             files.append(RemoteFile(str(path), listed.sha, size, *digests))
     if not any(file.path.startswith("unet/") and file.path.endswith(".safetensors") for file in files):
-        raise DownloadError(f"{place} lists no UNet weights. {by_hand(release)}")
+        raise DownloadError(f"{place} lists no UNet weights. {advice}")
     return files
 
 
-def fetch_file(release: Release, file: RemoteFile, target: Path, progress: Callable[[int], None]) -> None:
-    """Download one file to ``target.part``, resuming an earlier attempt. Check it, then rename it to ``target``."""
+def fetch_file(release: Release, file: RemoteFile, folder: Path, progress: Callable[[int], None]) -> None:
+    """Download one file to a ``.part``, resuming an earlier attempt. Check it, then rename it."""
     from huggingface_hub import hf_hub_url
 
+    target = folder / file.path
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     url = hf_hub_url(release.repo, file.path, revision=file.revision, endpoint=endpoint())
@@ -175,7 +177,7 @@ def fetch_file(release: Release, file: RemoteFile, target: Path, progress: Calla
             if attempt == ATTEMPTS or (status is not None and status < 500 and status != 429):
                 raise DownloadError(
                     f"{url} could not be downloaded: {error}. The finished part is kept; run it again to resume. "
-                    f"{by_hand(release)}"
+                    f"{by_hand(release, folder)}"
                 ) from error
             log.warning("%s: %s; trying again", url, error)
             time.sleep(PAUSE * attempt)
@@ -275,9 +277,9 @@ def endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
-def by_hand(release: Release) -> str:
+def by_hand(release: Release, folder: Path) -> str:
     """What the user can do if the download cannot work."""
     return (
-        f"To install the weights by hand, put unet/, vae/ and scheduler/ of {release.repo} into a folder and choose "
-        "that folder. To use a mirror, set HF_ENDPOINT."
+        f"To install the weights by hand, put unet/, vae/ and scheduler/ of {release.repo} into {folder}. "
+        "To use a mirror, set HF_ENDPOINT."
     )

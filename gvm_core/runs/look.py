@@ -84,7 +84,7 @@ def refuse_region(shot: Shot) -> None:
     if not any(bool((mask >= THRESHOLD).any()) for mask in read_masks(shot)):
         raise MediaError(
             f"the region {shot.region} is empty in every frame, so nothing would be matted; "
-            "a mask is white (1) where the subject is"
+            "a mask is white (1) where the subject is. Invert it, or leave the region out"
         )
     if is_still(shot):
         return

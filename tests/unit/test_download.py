@@ -47,17 +47,17 @@ def test_a_fetched_model_loads_and_progress_reaches_the_end(hub, tmp_path):
     fetch_release(RELEASE, tmp_path / "gvm", lambda done, total: marks.append((done, total)))
     assert load_model(tmp_path / "gvm").config.scheduler
     assert marks == sorted(marks) and marks[-1][0] == marks[-1][1] > 0
-    assert files_in(tmp_path / "gvm") == {file.path for file in list_files(RELEASE)}
+    assert files_in(tmp_path / "gvm") == {file.path for file in list_files(RELEASE, tmp_path / "gvm")}
     assert [path.name for path in tmp_path.iterdir()] == ["gvm"], "neither a lock nor a cache stays"
     assert not any(path.is_dir() and path.name[0] == "." for path in (tmp_path / "gvm").iterdir())
 
 
 def test_every_file_is_fetched_at_the_commit_that_was_listed(hub, tmp_path):
-    assert {file.revision for file in list_files(RELEASE)} == {hub.commit}
+    assert {file.revision for file in list_files(RELEASE, tmp_path / "gvm")} == {hub.commit}
     fetch_release(RELEASE, tmp_path / "gvm")
     fetched = [path for path, _, _ in hub.seen if "/resolve/" in path]
     assert fetched and all(path.startswith(f"/someone/tiny/resolve/{hub.commit}/") for path in fetched)
-    list_files(Release("someone/tiny", 1000, "notice", revision="abc"))
+    list_files(Release("someone/tiny", 1000, "notice", revision="abc"), tmp_path)
     assert hub.seen[-1][0].startswith("/api/models/someone/tiny/revision/abc?")
 
 
@@ -100,7 +100,7 @@ def test_a_stopped_download_goes_on_and_what_is_there_is_not_fetched_again(hub, 
     fetch_release(RELEASE, tmp_path / "gvm")
     asked = dict(asked_for(hub))
     assert asked[LARGE] == f"bytes={size}-"
-    assert asked.keys() == {file.path for file in list_files(RELEASE)} - whole
+    assert asked.keys() == {file.path for file in list_files(RELEASE, tmp_path / "gvm")} - whole
     hub.seen.clear(), hub.store.seen.clear()
     fetch_release(RELEASE, tmp_path / "gvm")
     assert asked_for(hub) == []
@@ -144,12 +144,13 @@ def test_offline_means_no_request_at_all(hub, tmp_path, monkeypatch):
 def test_an_unreachable_hub_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    with pytest.raises(DownloadError, match="cannot list the files"):
+    with pytest.raises(DownloadError, match=r"online\?.*cannot be listed") as raised:
         fetch_release(RELEASE, tmp_path / "gvm")
+    assert f"scheduler/ of {RELEASE.repo} into {tmp_path / 'gvm'}." in str(raised.value), "where to put them by hand"
 
 
 def test_a_mirror_that_is_named_late_is_used(hub, tmp_path, monkeypatch):
-    list_files(RELEASE)  # huggingface_hub is imported by now
+    list_files(RELEASE, tmp_path / "gvm")  # huggingface_hub is imported by now
     with HubServer(hub.files) as mirror:
         monkeypatch.setenv("HF_ENDPOINT", mirror.url.rstrip("/"))
         hub.seen.clear()
@@ -160,7 +161,7 @@ def test_a_mirror_that_is_named_late_is_used(hub, tmp_path, monkeypatch):
 def test_the_users_proxy_is_gone_through(hub, tmp_path):
     code = (
         "import sys; from pathlib import Path; from gvm_core.models.download import Release, list_files;"
-        "print(len(list_files(Release('someone/tiny', 1, ''))))"
+        "print(len(list_files(Release('someone/tiny', 1, ''), Path('gvm'))))"
     )
     proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY"), hub.url) | {"no_proxy": "", "NO_PROXY": ""}
     environment = {**os.environ, **proxy, "HF_ENDPOINT": "http://hub.invalid", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -194,7 +195,7 @@ def test_two_processes_that_fetch_into_one_folder_both_end_with_the_whole_model(
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [each.communicate(timeout=120)[0] for each in both] == ["True\n"] * 2
     load_model(tmp_path / "gvm")
-    assert files_in(tmp_path / "gvm") == {file.path for file in list_files(RELEASE)}
+    assert files_in(tmp_path / "gvm") == {file.path for file in list_files(RELEASE, tmp_path / "gvm")}
     assert len([name for name, _ in asked_for(hub) if name == LARGE]) == 1, "one of them waited"
     assert [path.name for path in tmp_path.iterdir()] == ["gvm"]
 
@@ -219,7 +220,7 @@ def test_nothing_is_drawn_and_the_hubs_own_bars_are_as_they_were(hub, tmp_path, 
 
 def test_a_listing_cannot_write_outside_its_folder(hub, tmp_path):
     hub.claims["../evil.json"] = hub.claims["unet/../evil.json"] = b"{}"
-    assert not [f for f in list_files(RELEASE) if ".." in f.path]
+    assert not [f for f in list_files(RELEASE, tmp_path / "gvm") if ".." in f.path]
 
 
 def test_the_token_is_sent_to_the_hub_and_not_to_where_that_sends_us_on(hub, tmp_path, monkeypatch):

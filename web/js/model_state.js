@@ -55,7 +55,7 @@ function fill(root, facts, post) {
   mark.style.color = COLOURS[facts.state];
   const line = document.createElement("span");
   line.setAttribute("role", "status");
-  line.textContent = sentence(facts);
+  line.textContent = root.title = sentence(facts); // all of it at a glance when the pointer rests on it
   root.replaceChildren(mark, line);
   if (facts.state === "downloading") {
     const bar = document.createElement("progress");
@@ -67,7 +67,7 @@ function fill(root, facts, post) {
     const start = async () => {
       if (await agreed(label)) post("/gvm/download/start");
     };
-    root.append(document.createElement("br"), button(label, start));
+    root.prepend(button(label, start), document.createElement("br")); // first: a long text below it scrolls
   }
 }
 
