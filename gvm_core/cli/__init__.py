@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ..errors import GVMError
 from . import doctor, evaluate, fetch, label, matte, refine, synthesize, train
@@ -41,9 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are two lines, without the long list of options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and how to get help, and exit."""
+        self.exit(2, f"error: {message}\nall options: {self.prog} --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands and options."""
-    top = argparse.ArgumentParser(prog="gvm", description="Generative Video Matting")
+    top = Parser(prog="gvm", description="Generative Video Matting")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.HELP)

@@ -88,6 +88,23 @@ def test_mistakes_end_in_one_sentence_and_no_file(
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence", "command"),
+    [
+        (["matte", "clip.mp4"], "required: output", "gvm matte"),
+        (["matte", "clip.mp4", "o.mov", "--nope"], "unrecognized arguments: --nope", "gvm"),
+        (["evaluate", "synthetic", "--clips", "many"], "invalid int value: 'many'", "gvm evaluate synthetic"),
+        (["mate", "clip.mp4", "o.mov"], "choose from 'matte'", "gvm"),
+    ],
+)
+def test_a_wrong_command_is_answered_in_two_lines_not_under_a_page_of_options(arguments, sentence, command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    first, second = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2
+    assert first.startswith("error: ") and sentence in first and second == f"all options: {command} --help"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as SIGINT")
 def test_ctrl_c_stops_within_a_window_and_leaves_no_half_file(tmp_path, tiny_folder):
