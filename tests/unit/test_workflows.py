@@ -36,7 +36,8 @@ def test_a_workflow_can_be_read_from_left_to_right_and_says_what_to_do(path):
     assert any(node["type"] == "MarkdownNote" and "Press Run" in "".join(node["widgets_values"]).replace("press", "Press")
                for node in nodes.values())  # fmt: skip
     for _, source, _, target, _, _ in workflow["links"]:
-        assert nodes[source]["pos"][0] + nodes[source]["size"][0] <= nodes[target]["pos"][0], (source, target)
+        one, other = box_of(nodes[source]), box_of(nodes[target])
+        assert one[2] <= other[0] or one[3] < other[1], (source, target)  # or down, to the start of another row
     for one, other in combinations(nodes.values(), 2):
         assert not overlap(box_of(one), box_of(other)), (one["type"], other["type"])
 
