@@ -150,13 +150,17 @@ def test_a_workflow_that_was_saved_with_the_models_earlier_name_opens_and_runs(p
     assert not run(page)["missing"]
 
 
-def test_the_matte_is_among_comfyuis_assets(page):
+def test_the_first_template_gives_the_cut_out_and_the_matte_and_both_are_among_comfyuis_assets(page, pages):
     page.evaluate(OPEN, "matte_video.json")
     run(page)
+    for role, channels in (("subject", 4), ("matte", 3)):
+        newest = max((pages.base / "output" / "video").glob(f"cutout_0000?_{role}.mov"))
+        with av.open(newest) as made:
+            assert len(made.streams.video[0].format.components) == channels, newest
     if not page.evaluate(COUNTED):
         pytest.skip("the panel of assets needs a later ComfyUI: that mattes are in it was NOT tested on this one")
     page.evaluate(ASSETS)
-    page.get_by_text("matte_0000").first.wait_for(timeout=30_000)
+    page.get_by_text("cutout_0000").first.wait_for(timeout=30_000)
     page.evaluate(ASSETS)
 
 

@@ -12,6 +12,7 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 TITLE = 30
 APART = 10  # pixels
+IN_ROWS = {"green_screen_hint", "one_person_sam3"}  # too long for one row: its texts would be too small to read
 SAMPLES = {path.name for path in (ROOT / "web" / "samples").iterdir()}
 
 
@@ -37,7 +38,8 @@ def test_a_workflow_can_be_read_from_left_to_right_and_says_what_to_do(path):
                for node in nodes.values())  # fmt: skip
     for _, source, _, target, _, _ in workflow["links"]:
         one, other = box_of(nodes[source]), box_of(nodes[target])
-        assert one[2] <= other[0] or one[3] < other[1], (source, target)  # or down, to the start of another row
+        next_row = path.stem in IN_ROWS and one[3] < other[1]
+        assert one[2] <= other[0] or next_row, (source, target)
     for one, other in combinations(nodes.values(), 2):
         assert not overlap(box_of(one), box_of(other)), (one["type"], other["type"])
 
