@@ -88,7 +88,7 @@ def saved(outputs: Iterable[Output]) -> dict[str, list[ui.SavedResult]]:
 
 
 def places_of(outputs: Iterable[Output]) -> str:
-    """Where files of a run are, below ComfyUI's folder, one in a line: ``output/video/matte_00001_.mov``."""
+    """Where files of a run are, one in a line, from the output folder's name on: ``output/video/matte_00001_.mov``."""
     top = Path(folder_paths.get_output_directory()).parent
     return "\n".join(each.path.relative_to(top).as_posix() for each in outputs)
 

@@ -141,13 +141,7 @@ class GVMSaveMatte(io.ComfyNode):
     @classmethod
     def check_lazy_status(cls, content: str, format: str, **given: Any) -> list[str]:
         """Ask for the mask and the images that are connected. Before they are made, refuse what cannot be saved."""
-        if content != MATTE:
-            if "images" not in given:
-                raise InputError(
-                    f"'{content}' needs the subject's colours: connect GVM Foreground to images, "
-                    f"or choose '{MATTE}' as content"
-                )
-            FORMATS[TITLES[format]].pixels(WITH_ALPHA, 2, 2)
+        refuse(content, format, colours="images" in given)
         return [name for name in ("mask", "images") if name in given and given[name] is None]
 
     @classmethod
@@ -171,6 +165,7 @@ class GVMSaveMatte(io.ComfyNode):
         images_light: str = SRGB,
     ) -> io.NodeOutput:
         """Write the files, and return the path of the first one."""
+        refuse(content, format, colours=images is not None)
         frames, matte = matched(mask, images)
         delivery = Delivery(
             format=TITLES[format],
@@ -188,6 +183,17 @@ class GVMSaveMatte(io.ComfyNode):
             save_clip(outputs, matte.float().cpu(), frames.float().cpu(), given, sound=sound, layers=extra)
         tell(cls.hidden.unique_id, places_of(outputs))
         return io.NodeOutput(str(outputs[0].path), ui=saved(outputs))
+
+
+def refuse(content: str, format: str, *, colours: bool) -> None:
+    """Raise an error if ``content`` needs the subject's ``colours`` and there are none, or a format with alpha."""
+    if content == MATTE:
+        return
+    if not colours:
+        raise InputError(
+            f"'{content}' needs the subject's colours: connect GVM Foreground to images, or choose '{MATTE}' as content"
+        )
+    FORMATS[TITLES[format]].pixels(WITH_ALPHA, 2, 2)
 
 
 def files_for(prefix: str, delivery: Delivery, content: str, frames: int, size: tuple[int, int]) -> list[Output]:

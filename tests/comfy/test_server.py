@@ -165,11 +165,18 @@ def is_picture(content):
     return Image.open(io.BytesIO(content)).size[0] > 16
 
 
-def test_a_long_video_shows_time_left_and_its_preview_on_the_node(server):
+def long_video(server, prefix, sample="gvm_sample_walker.mp4"):
+    """The template for long videos, with this name for its files, and the id of its GVM Matte Video."""
     path = ROOT / "workflows" / "matte_long_video.json"
     prompt = workflow_to_prompt(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
-    node = next(node for node, content in prompt.items() if content["class_type"] == "GVMMatteVideo")
-    prompt[node]["inputs"]["filename_prefix"] = "shown/take"
+    nodes = {content["class_type"]: node for node, content in prompt.items()}
+    prompt[nodes["LoadVideo"]]["inputs"]["file"] = sample
+    prompt[nodes["GVMMatteVideo"]]["inputs"]["filename_prefix"] = prefix
+    return prompt, nodes["GVMMatteVideo"]
+
+
+def test_a_long_video_shows_time_left_and_its_preview_on_the_node(server):
+    prompt, node = long_video(server, "shown/take")
     with server.events() as events:
         prompt_id = server.prompt(prompt, events.client_id)
         events.wait("execution_success", timeout=180, prompt_id=prompt_id)
@@ -253,12 +260,8 @@ def test_what_cannot_be_saved_is_refused_before_minutes_of_matting(server, setti
 
 
 def test_a_cancelled_long_video_says_on_its_node_what_is_kept(server):
-    path = ROOT / "workflows" / "matte_long_video.json"
-    prompt = workflow_to_prompt(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
-    named = lambda kind: next(node for node, content in prompt.items() if content["class_type"] == kind)  # noqa: E731
-    node = named("GVMMatteVideo")
-    prompt[named("LoadVideo")]["inputs"]["file"] = "gvm_sample_bridge.mp4"
-    prompt[node]["inputs"] |= {"filename_prefix": "cancelled/take", "window": 4, "overlap": 0}
+    prompt, node = long_video(server, "cancelled/take", "gvm_sample_bridge.mp4")
+    prompt[node]["inputs"] |= {"window": 4, "overlap": 0}
     with server.events() as events:
         prompt_id = server.prompt(prompt, events.client_id)
         bar = lambda: [m["data"]["value"] for m in events.messages if m["type"] == "progress"]  # noqa: E731

@@ -9,8 +9,11 @@ const SAMPLES = [
   "gvm_sample_portrait.jpg",
   "gvm_sample_walker.mp4",
 ];
-const LOADERS = { LoadImage: "image", LoadVideo: "file", GVMLoadClip: "path" };
-const KINDS = { LoadImage: /\.jpg$/, LoadVideo: /\.mp4$/, GVMLoadClip: /./ };
+const LOADERS = {
+  LoadImage: { widget: "image", takes: /\.jpg$/ },
+  LoadVideo: { widget: "file", takes: /\.mp4$/ },
+  GVMLoadClip: { widget: "path", takes: /./ },
+};
 const provided = new Set();
 
 async function provide(name) {
@@ -40,7 +43,7 @@ export async function provideSamples(graph) {
 
 /** Offer the samples of its kind in a new node: its list of files was made before they came. */
 export function offerSamples(node) {
-  const values = node.widgets?.find((widget) => widget.name === LOADERS[node.comfyClass])?.options?.values;
-  const kind = KINDS[node.comfyClass];
-  if (Array.isArray(values)) values.push(...[...provided].filter((name) => kind.test(name) && !values.includes(name)));
+  const loader = LOADERS[node.comfyClass];
+  const values = loader && node.widgets?.find((widget) => widget.name === loader.widget)?.options?.values;
+  if (Array.isArray(values)) values.push(...[...provided].filter((name) => loader.takes.test(name) && !values.includes(name)));
 }

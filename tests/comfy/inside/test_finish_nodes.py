@@ -230,6 +230,8 @@ def test_what_cannot_be_saved_says_why_and_leaves_nothing(run, pack, tmp_path):
     usual = {"format": "16-bit PNG", "mask": None}
     with pytest.raises(ValueError, match="needs the subject's colours: connect GVM Foreground to images"):
         ask(content="both", **usual)
+    with pytest.raises(ValueError, match="needs the subject's colours: connect GVM Foreground to images"):
+        run("GVMSaveMatte", mask=mask, filename_prefix="refused/a")
     with pytest.raises(OSError, match="has no alpha"):
         ask(content="both", images=None, mask=None, format="H.264 (.mp4)")
     assert ask(content="both", images=None, **usual) == ["mask", "images"] and ask(content="matte", **usual) == ["mask"]
