@@ -18,6 +18,7 @@ from .options import PRECISIONS
 if TYPE_CHECKING:
     from ..datasets.batch import Source
     from ..training.config import Stage
+    from ..training.train import Find
 
 HELP = "train a model, from scratch or from another model, or a LoRA"
 
@@ -85,8 +86,10 @@ def run(options: argparse.Namespace) -> None:
     cutouts = read_cutouts(options.subjects, pools, partial(show, "subjects"))
     places = read_places(options.backgrounds) if options.backgrounds else None
 
-    def source(stage: Stage) -> Source:
-        return stage_source(stage, pools, labelled, photographs, lambda done: show("drawn", done, 0), cutouts, places)
+    def source(stage: Stage, hard_negatives: Find) -> Source:
+        drawn = lambda done: show("drawn", done, 0)  # noqa: E731
+        searched = partial(hard_negatives, progress=lambda done: show("views", done, stage.hard_negatives))
+        return stage_source(stage, pools, labelled, photographs, drawn, cutouts, places, searched)
 
     training = Training(
         options.output,

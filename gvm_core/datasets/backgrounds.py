@@ -28,11 +28,14 @@ class Places:
         panoramas: A camera turns and zooms in these.
         pictures: ``[3, H, W]`` bytes, sRGB, of any size.
         drawn: Clips of a `ClipPool`, ``[N, T, 7, H, W]`` bytes, of which the last three channels are used.
+        hard: Views that look like somebody, see `read_hard_negatives`, ``[3, H, W]`` bytes, sRGB. If there are any, a
+            third of all backgrounds are these.
     """
 
     panoramas: tuple[Panorama, ...] = ()
     pictures: tuple[Tensor, ...] = ()
     drawn: np.ndarray | None = None
+    hard: tuple[Tensor, ...] = ()
 
     def view(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:
         """A random background, ``[T, 3, size, size]``, sRGB 0..1.
@@ -47,6 +50,7 @@ class Places:
             (self.look_about, 0.5 * bool(self.panoramas)),
             (self.drift, 0.25 * bool(self.pictures) + 0.15 * (self.drawn is not None)),
             (self.wall, 0.1),
+            (self.hard_negative, 0.5 * bool(self.hard)),
         ]
         shares = np.array([share for _, share in kinds])
         kind = kinds[random.choice(len(kinds), p=shares / shares.sum())][0]
@@ -71,29 +75,11 @@ class Places:
 
     def drift(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:
         """A part of a picture that moves, turns and grows."""
-        picture = self.some_picture(random).float() / 255
-        height, width = picture.shape[-2:]
-        part = min(height, width) * float(np.exp(random.uniform(math.log(0.35), 0)))
-        scale = size / part
-        if scale < 0.8:
-            smaller = [max(round(scale * edge), size) for edge in (height, width)]
-            picture = F.interpolate(picture[None], smaller, mode="bilinear", antialias=True)[0]
-            height, width = picture.shape[-2:]
-            part = float(size)
-        turn, zoom = (
-            Sway(random, 2, 0.04).at(times) + torch.tensor([random.normal(0, 0.08), 0.0], dtype=torch.float32)
-        ).T
-        moved = Sway(random, 2, 0.15 * random.uniform() ** 2).at(times) + shake.at(times)[:, :2]
-        corner = torch.tensor(random.uniform(-1, 1, 2) * [1 - part / width, 1 - part / height], dtype=torch.float32)
-        across, down = part / width * zoom.exp(), part / height * zoom.exp()
-        cos, sin = turn.cos(), turn.sin()
-        where = torch.stack([
-            torch.stack([across * cos, -across * sin, corner[0] + 2 * across * moved[:, 0]], dim=-1),
-            torch.stack([down * sin, down * cos, corner[1] + 2 * down * moved[:, 1]], dim=-1),
-        ], dim=1)  # fmt: skip
-        grid = F.affine_grid(where, [len(times), 3, size, size], align_corners=False)
-        every = picture.expand(len(times), -1, -1, -1)
-        return F.grid_sample(every, grid, padding_mode="reflection", align_corners=False)
+        return drifting(self.some_picture(random), size, times, shake, random)
+
+    def hard_negative(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:
+        """A view that looks like somebody: most of it, so that it still does."""
+        return drifting(self.hard[random.integers(len(self.hard))], size, times, shake, random, closest=0.6)
 
     def some_picture(self, random: np.random.Generator) -> Tensor:
         """A random picture or frame of a drawn background, ``[3, H, W]`` bytes."""
@@ -112,6 +98,36 @@ class Places:
         if random.uniform() < 0.5:
             second = first * float(random.uniform(0.5, 1))
         return (first + (second - first) * mix).expand(len(times), -1, -1, -1)
+
+
+def drifting(
+    picture: Tensor, size: int, times: Tensor, shake: Sway, random: np.random.Generator, closest: float = 0.35
+) -> Tensor:
+    """A part of ``picture``, ``[3, H, W]`` bytes, that moves, turns and grows: ``[T, 3, size, size]``, 0..1.
+
+    ``closest`` is the smallest part, as a share of the picture's shorter side.
+    """
+    picture = picture.float() / 255
+    height, width = picture.shape[-2:]
+    part = min(height, width) * float(np.exp(random.uniform(math.log(closest), 0)))
+    scale = size / part
+    if scale < 0.8:
+        smaller = [max(round(scale * edge), size) for edge in (height, width)]
+        picture = F.interpolate(picture[None], smaller, mode="bilinear", antialias=True)[0]
+        height, width = picture.shape[-2:]
+        part = float(size)
+    turn, zoom = (Sway(random, 2, 0.04).at(times) + torch.tensor([random.normal(0, 0.08), 0.0], dtype=torch.float32)).T
+    moved = Sway(random, 2, 0.15 * random.uniform() ** 2).at(times) + shake.at(times)[:, :2]
+    corner = torch.tensor(random.uniform(-1, 1, 2) * [1 - part / width, 1 - part / height], dtype=torch.float32)
+    across, down = part / width * zoom.exp(), part / height * zoom.exp()
+    cos, sin = turn.cos(), turn.sin()
+    where = torch.stack([
+        torch.stack([across * cos, -across * sin, corner[0] + 2 * across * moved[:, 0]], dim=-1),
+        torch.stack([down * sin, down * cos, corner[1] + 2 * down * moved[:, 1]], dim=-1),
+    ], dim=1)  # fmt: skip
+    grid = F.affine_grid(where, [len(times), 3, size, size], align_corners=False)
+    every = picture.expand(len(times), -1, -1, -1)
+    return F.grid_sample(every, grid, padding_mode="reflection", align_corners=False)
 
 
 def read_places(paths: list[Path]) -> Places:

@@ -49,6 +49,10 @@ class Stage:
         chimeras: How many drawn bodies to put under the heads of the given subjects; see `datasets.chimeras`.
         nobody: Share of clips with nobody in them, of those that ``people`` gives. More of them teach the network to find
             no people where there are none.
+        hard_negatives: How many views of the panoramas to search for hard negatives before the stage: those in which the
+            network finds somebody. A third of the backgrounds of ``people`` are these then. 0 searches none.
+        start: Names of earlier stages. The UNet starts this stage with the mean of the weights that it had after each
+            of them. Empty: with those after the stage before.
         encoded: How many clips to compose and encode in advance and reuse; 0 composes new clips for every step.
         repeats: In how many steps a newly composed clip is used, on average. Above 1, each step mixes clips of the last
             batches. That helps where a step is faster than the composition of its clips, as on a card.
@@ -74,6 +78,8 @@ class Stage:
     sources: dict[str, float] = field(default_factory=dict)
     chimeras: int = 0
     nobody: float = NOBODY
+    hard_negatives: int = 0
+    start: tuple[str, ...] = ()
     encoded: int = 0
     repeats: int = 1
     checkpointing: bool = False
@@ -114,6 +120,8 @@ class Stage:
             raise InputError(f"{at}: shares of sources must be 0 or more, and one above 0, got {self.sources}")
         if not 0 <= self.nobody <= 1:
             raise InputError(f"{at}: nobody must be between 0 and 1, got {self.nobody}")
+        if self.hard_negatives < 0 or (self.hard_negatives and self.network != "unet"):
+            raise InputError(f"{at}: hard_negatives must be 0 or more views, and only the unet can find them")
         if self.sources.get("drawn") and not self.clips:
             raise InputError(f"{at}: a share of drawn clips needs the key clips, which describes the clips to draw")
 
@@ -141,7 +149,8 @@ class TrainingConfig:
         latent_channels: Widen the starting model's latents to this many channels, for a stage that teaches the VAE to
             use them; None leaves them unchanged.
         average: Names of stages. The finished UNet has the mean of the weights that it had after each of them, which is
-            often better than any of them (Wortsman et al., Model soups, ICML 2022). Empty: those after the last stage.
+            often better than any of them (Wortsman et al., Model soups, ICML 2022). A stage that is named twice counts
+            twice. Empty: those after the last stage.
     """
 
     stages: tuple[Stage, ...]
@@ -161,6 +170,12 @@ class TrainingConfig:
         whole = [stage.name for stage in self.stages if stage.network == "unet" and stage.learn != "lora"]
         if unknown := set(self.average) - set(whole):
             raise InputError(f"average names stages that train the whole unet; {min(unknown)!r} is none of them")
+        for number, stage in enumerate(self.stages):
+            if unknown := set(stage.start) - (set(whole) & set(names[:number])):
+                raise InputError(
+                    f"stage {stage.name!r}: start names earlier stages that train the whole unet; "
+                    f"{min(unknown)!r} is none of them"
+                )
         if self.start == "scratch" and not (self.unet and self.vae):
             raise InputError("a training from scratch needs the configurations unet and vae")
 
@@ -201,7 +216,7 @@ def build(kind: type, content: dict[str, Any]) -> Any:
     values = dict(content)
     if isinstance(values.get("clips"), dict):
         values["clips"] = build(Clips, values["clips"])
-    for name in ("sizes", "tiers", "average"):
+    for name in ("sizes", "tiers", "average", "start"):
         if isinstance(values.get(name), list):
             values[name] = tuple(values[name])
     return kind(**values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -55,10 +56,9 @@ def encode_batch(vae: TemporalVAE, batch: Batch) -> EncodedBatch:
     return EncodedBatch(known, wanted, *batch)
 
 
-def checksum(vae: TemporalVAE, batch: Batch) -> int:
-    """A checksum of the encoder's weights, of example clips and of the names of the stored arrays."""
-    value = zlib.crc32(f"{vae.scaling_factor} {EncodedBatch._fields}".encode())
-    for tensor in (*vae.encoder.parameters(), *vae.quant_conv.parameters(), *batch):
+def checksum(tensors: Iterable[Tensor], value: int = 0) -> int:
+    """A checksum of the values of ``tensors``; ``value`` is that of what comes before them."""
+    for tensor in tensors:
         value = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), value)
     return value
 
@@ -85,7 +85,9 @@ class EncodedClips:
         for size in sorted(set(stage.sizes)):
             count = stage.encoded // len(set(stage.sizes))
             example = source.batch(1, size, stage.frames, np.random.default_rng([*seed, size]))
-            name = f"encoded_{count}x{stage.frames}x{size}_{checksum(vae, example):08x}"
+            value = zlib.crc32(f"{vae.scaling_factor} {EncodedBatch._fields}".encode())
+            these = (*vae.encoder.parameters(), *vae.quant_conv.parameters(), *example)
+            name = f"encoded_{count}x{stage.frames}x{size}_{checksum(these, value):08x}"
             self.parts[size] = self.collected(folder / name, count, size, [*seed, size])
 
     def collected(self, folder: Path, count: int, size: int, seed: list[int]) -> dict[str, np.ndarray]:

@@ -33,6 +33,7 @@ def stage_source(
     progress: Callable[[int], None] | None = None,
     cutouts: list[Cutout] | None = None,
     places: Places | None = None,
+    hard_negatives: Callable[[Places], tuple[Tensor, ...]] | None = None,
 ) -> Source:
     """The source of ``stage``'s batches.
 
@@ -44,6 +45,7 @@ def stage_source(
         progress: Called with the number of clips or chimeras drawn so far.
         cutouts: The user's subjects.
         places: The backgrounds for the subjects; drawn backgrounds are added to them.
+        hard_negatives: Finds the hard negatives among the backgrounds, if the stage wants some.
 
     Raises:
         InputError: If there is nothing to learn from, or a kind of clips that the stage asks for is missing.
@@ -56,6 +58,8 @@ def stage_source(
         places = replace(places, drawn=layers) if places else None
     if cutouts and places and shares.get("people", not shares):
         chimeras = read_chimeras(stage.chimeras, cutouts, places.pictures, pools, progress) if stage.chimeras else []
+        if stage.hard_negatives and hard_negatives:
+            places = replace(places, hard=hard_negatives(places))
         found["people"] = PeopleSource(cutouts, places, chimeras, nobody=stage.nobody)
     if labelled and shares.get("clips", not shares):
         found["clips"] = LabelledSource(labelled, max(stage.sizes), stage.closest)

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..atomic import atomic
+from ..datasets.backgrounds import Places
 from ..datasets.batch import Batch, Source
+from ..datasets.hard_negatives import read_hard_negatives
 from ..host.base import Network
 from ..post.guided import refined
 from ..sampling import LAST_TIMESTEP
 from .config import Stage, TrainingConfig
-from .encoded import EncodedBatch, EncodedClips, encode_batch
+from .encoded import EncodedBatch, EncodedClips, checksum, encode_batch
 from .layers import is_temporal
 from .loader import StepData, StepDataset, load_steps
 from .lora import LORA_FILE, add_lora, bare_state, set_weights, take_out_lora, with_lora, write_lora
@@ -44,6 +47,9 @@ SHEET_EVERY = 1000
 LOG_EVERY = 50
 WARM_UP = 100
 COLUMNS = ["stage", "step", "seconds", "losses"]
+
+Find = Callable[..., tuple[Tensor, ...]]
+"""Finds hard negatives: gets `Places`, and ``progress`` if it shall be called with the number of views searched so far."""
 
 
 class Average:
@@ -67,7 +73,7 @@ class Training:
     Args:
         folder: Folder for ``model/`` or ``lora.safetensors``, ``checkpoint.pt``, ``losses.csv`` and ``samples/``.
         config: What to train.
-        sources: Returns the source of a stage's clips.
+        sources: Returns the source of a stage's clips. The second argument finds the stage's hard negatives.
         seed: Seed of weights, batches and noise.
         dtype: Precision of matrix products and convolutions; weights and losses are float32.
         processes: The processes that train together; by default only this one.
@@ -83,7 +89,7 @@ class Training:
         self,
         folder: Path,
         config: TrainingConfig,
-        sources: Callable[[Stage], Source],
+        sources: Callable[[Stage, Find], Source],
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
         processes: Processes | None = None,
@@ -98,6 +104,7 @@ class Training:
         with self.own_random_state():
             torch.manual_seed(seed)
             self.unet, self.vae, self.config = starting_networks(config, operations)
+        self.averaged = {name for names in (config.average, *(each.start for each in config.stages)) for name in names}
         only_lora = all(stage.learn == "lora" for stage in config.stages)  # else the model that is written contains it
         self.lora_before = lora_beside(config.start) if only_lora else {}
         for network in (self.unet, self.vae):
@@ -128,16 +135,20 @@ class Training:
             self.vae.scaling_factor = state["scaling_factor"]
         for index in range(state["stage"], len(self.config.stages)):
             resumed = state if index == state["stage"] and "optimizer" in state else None
-            self.run_stage(index, resumed)
             stage = self.config.stages[index]
-            if self.processes.is_main and stage.name in self.config.average:
+            if stage.start and not resumed:
+                with self.processes.main_first():  # the main process has written them by then
+                    self.unet.load_state_dict(self.mean_weights(stage.start))
+            self.run_stage(index, resumed)
+            if self.processes.is_main and stage.name in self.averaged:
                 with atomic(self.weights_after(stage.name)) as part:
                     torch.save(self.unet.state_dict(), part)
             self.write_checkpoint(index + 1, 0)
             if self.processes.is_main and stage.learn != "lora":
                 write_model(self.folder / "model", self.unet, self.vae, self.config)
         if self.processes.is_main and self.config.average:
-            self.average_stages()
+            self.unet.load_state_dict(self.mean_weights(self.config.average))
+            write_model(self.folder / "model", self.unet, self.vae, self.config)
         return self.folder / (LORA_FILE if self.config.stages[-1].learn == "lora" else "model")
 
     def weights_after(self, stage: str) -> Path:
@@ -145,12 +156,11 @@ class Training:
         number = [each.name for each in self.config.stages].index(stage)
         return self.folder / f"weights_{number}.pt"
 
-    def average_stages(self) -> None:
-        """Give the UNet the mean of its weights after the stages that ``average`` names, and write the model."""
-        files = [self.weights_after(name) for name in self.config.average]
+    def mean_weights(self, stages: tuple[str, ...]) -> dict[str, Tensor]:
+        """The mean of the UNet's weights after these stages."""
+        files = [self.weights_after(name) for name in stages]
         kept = [torch.load(file, weights_only=True, map_location=self.processes.device) for file in files]
-        self.unet.load_state_dict({key: torch.stack([each[key] for each in kept]).mean(dim=0) for key in kept[0]})
-        write_model(self.folder / "model", self.unet, self.vae, self.config)
+        return {key: torch.stack([each[key] for each in kept]).mean(dim=0) for key in kept[0]}
 
     def run_stage(self, index: int, resumed: dict[str, Any] | None) -> None:
         """Train one stage, and put the averaged weights into the network; a LoRA is written to its file."""
@@ -158,8 +168,9 @@ class Training:
         first = resumed["step"] if resumed else 0
         table = LossTable(self.folder / "losses.csv", stage, first) if self.processes.is_main else None
         torch.manual_seed(int(np.random.default_rng([self.seed, index]).integers(2**31)))
+        start = resumed.get("start", 0) if resumed else checksum([*self.unet.parameters(), *self.vae.parameters()])
         with self.processes.main_first():
-            source = self.source_of(stage, index)
+            source = self.source_of(stage, index, start)
         weights = self.learning(stage)
         optimizer = torch.optim.AdamW(weights.values(), stage.rate, betas=(0.9, 0.95), weight_decay=1e-3, fused=True)
         average = Average(weights)
@@ -176,7 +187,12 @@ class Training:
                 table.add(step + 1, parts)
             if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < stage.steps:
                 current = {name: value.detach() for name, value in weights.items()}
-                more = {"optimizer": optimizer.state_dict(), "average": average.weights, "learning": current}
+                more = {
+                    "optimizer": optimizer.state_dict(),
+                    "average": average.weights,
+                    "learning": current,
+                    "start": start,
+                }
                 self.write_checkpoint(index, step + 1, **more)
         if stage.learn == "lora":
             take_out_lora(self.unet)
@@ -187,15 +203,40 @@ class Training:
         if stage.encodes:
             self.vae.scaling_factor = 1 / self.latent_spread(source, stage)
 
-    def source_of(self, stage: Stage, index: int) -> Source:
-        """The source of the stage's batches."""
-        source = self.sources(stage)
+    def source_of(self, stage: Stage, index: int, start: int) -> Source:
+        """The source of the stage's batches. ``start`` is the checksum of the weights at the stage's start."""
+        source = self.sources(stage, partial(self.hard_negatives, stage, start))
         if stage.encodes:
             self.vae.scaling_factor = 1.0
         elif stage.encoded:
             pools = self.folder / "pools"
             return EncodedClips(pools, self.vae, source, stage, [self.seed, index], self.dtype)
         return source
+
+    def hard_negatives(
+        self, stage: Stage, start: int, places: Places, progress: Callable[[int], None] | None = None
+    ) -> tuple[Tensor, ...]:
+        """The hard negatives among ``places``, as found at the stage's start, whose weights have this checksum."""
+        folder = self.folder / "pools" / f"hard_{start:08x}"
+        matte = partial(self.matte, stage)
+        return read_hard_negatives(stage.hard_negatives, places, max(stage.sizes), matte, folder, progress)
+
+    @torch.no_grad()
+    def matte(self, stage: Stage, pictures: Tensor) -> Tensor:
+        """The network's mattes ``[N, 1, H, W]`` of single pictures ``[N, 3, H, W]``."""
+        images = pictures.to(self.processes.device)[:, None]
+        alpha = torch.zeros_like(images[:, :, :1])
+        with torch.autocast(self.processes.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            known = encode_batch(self.vae, Batch(images, alpha, alpha)).known
+            return self.mattes(stage, known)[:, 0].float()
+
+    def mattes(self, stage: Stage, known: Tensor) -> Tensor:
+        """The mattes ``[B, T, 1, H, W]`` that the UNet predicts in one step from the latents of the pictures."""
+        noise = torch.zeros_like(known)
+        if stage.objective == "flow":
+            noise = torch.randn(noise.shape, generator=torch.Generator().manual_seed(0)).to(noise)
+        predicted = self.unet(torch.cat([noise, known], dim=2), torch.tensor(LAST_TIMESTEP), stage.still)
+        return self.vae.decode_alpha(noise - predicted if stage.objective == "flow" else predicted, stage.still)
 
     def after_step(self, stage: Stage, index: int, step: int, source: Source) -> None:
         """Report progress, and write a sample sheet every `SHEET_EVERY` steps."""
@@ -316,12 +357,7 @@ class Training:
         if stage.network == "vae":
             mattes = self.vae.decode_alpha(encoded.wanted, stage.still)
         else:
-            noise = torch.zeros_like(encoded.known)
-            if stage.objective == "flow":
-                noise = torch.randn(noise.shape, generator=torch.Generator().manual_seed(0)).to(noise)
-            inputs = torch.cat([noise, encoded.known], dim=2)
-            predicted = self.unet(inputs, torch.tensor(LAST_TIMESTEP), stage.still)
-            mattes = self.vae.decode_alpha(noise - predicted if stage.objective == "flow" else predicted, stage.still)
+            mattes = self.mattes(stage, encoded.known)
         name = f"{index}_{stage.name.replace(' ', '_')}_{step:06}.png"
         sample_sheet(self.folder / "samples" / name, pictures[:, 0], encoded.alpha[:, 0], mattes[:, 0])
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gvm_core.datasets.backgrounds import Places, read_places
 from gvm_core.datasets.chimeras import find_head, read_chimeras
 from gvm_core.datasets.cutouts import Cutout, cutout, read_cutouts
 from gvm_core.datasets.drawn import Clips, drawn_layers
+from gvm_core.datasets.hard_negatives import read_hard_negatives
 from gvm_core.datasets.panorama import Panorama, camera_directions, read_hdr
 from gvm_core.datasets.people import PeopleSource
 from gvm_core.datasets.placing import grids, place
@@ -234,6 +236,9 @@ def test_backgrounds_are_pictures_and_panoramas(tmp_path):
         (lambda here: read_places([here]), "holds no picture and no panorama"),
         (lambda here: read_cutouts([here / "none"], here), "there is no folder"),
         (lambda here: read_cutouts([here], here), "no folder holds frames"),
+        (lambda here: read_hard_negatives(4, Places(), 24, brightness, here), "a folder of them with --backgrounds"),
+        (lambda here: stage(hard_negatives=-1), "0 or more views"),
+        (lambda here: stage(network="vae", hard_negatives=1), "only the unet"),
         (lambda here: PeopleSource([], Places()), "--subjects"),
         (lambda here: PeopleSource([subject()], Places()), "--backgrounds"),
     ],
@@ -265,6 +270,63 @@ def test_a_stage_shows_as_many_clips_without_people_as_it_asks_for(places, tmp_p
         assert float((batch.alpha.amax(dim=(1, 2, 3, 4)) == 0).float().mean()) == pytest.approx(share, abs=0.15)
     with pytest.raises(InputError, match=r"nobody must be between 0 and 1, got 1\.5"):
         stage(nobody=1.5)
+
+
+def one_side_is_bright() -> Places:
+    """A panorama in which a quarter of the directions is white, and the rest black."""
+    pixels = torch.zeros(3, 64, 128)
+    pixels[..., :32] = 1
+    return Places((Panorama(pixels),))
+
+
+def brightness(pictures):
+    """A network that takes whatever is white for somebody."""
+    return pictures.mean(dim=1, keepdim=True)
+
+
+def test_places_in_which_somebody_is_found_by_mistake_are_searched_for_and_shown(tmp_path):
+    """They are rare: without a search, a network does not see them often enough to learn that nobody is there."""
+    places = one_side_is_bright()
+    found = read_hard_negatives(40, places, 24, brightness, tmp_path)
+    assert 8 < len(found) < 32 and found[0].shape == (3, 384, 384)
+    assert all(view.float().mean() > 0.005 * 255 for view in found)
+    wanted = stage(nobody=1.0, hard_negatives=40)
+    source: Any = stage_source(
+        wanted,
+        tmp_path,
+        [],
+        cutouts=[subject()],
+        places=places,
+        hard_negatives=lambda given: found[: len(given.panoramas)],
+    )
+    assert len(source.places.hard) == 1
+    grey = Places(places.panoramas, hard=(torch.full((3, 8, 8), 128, dtype=torch.uint8),))
+
+    def share(of: Places) -> float:
+        still = Sway(np.random.default_rng(0), 2, 0)
+        views = [of.view(8, torch.zeros(1), still, np.random.default_rng(number)) for number in range(300)]
+        return sum(bool((view - 128 / 255).abs().max() < 1e-3) for view in views) / len(views)
+
+    assert share(grey) > 0.3 and share(replace(grey, hard=())) == 0
+
+
+def test_a_search_for_hard_negatives_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("gvm_core.datasets.hard_negatives.TOGETHER", 8)
+    places, seen = one_side_is_bright(), []
+
+    def stopped(pictures):
+        seen.append(len(pictures))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return brightness(pictures)
+
+    whole = read_hard_negatives(30, places, 24, brightness, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        read_hard_negatives(30, places, 24, stopped, tmp_path / "parts")
+    reports: list[int] = []
+    again = read_hard_negatives(30, places, 24, brightness, tmp_path / "parts", reports.append)
+    assert reports == [24, 30]
+    assert len(whole) == len(again) and all(map(torch.equal, whole, again))
 
 
 @pytest.mark.parametrize(
@@ -393,7 +455,7 @@ def test_a_vae_that_folds_pixels_trains_and_gives_back_frames_of_their_size(sour
     config = TrainingConfig(
         unet=TINY_UNET, vae=folding, stages=(stage(name="vae", network="vae", still=True, steps=2), stage())
     )
-    training = Training(tmp_path, config, lambda _: source)
+    training = Training(tmp_path, config, lambda *_: source)
     assert training.vae.factor == 8
     training.run()
     vae, images = training.vae.double(), torch.rand(2, 3, 32, 48, dtype=torch.double) * 2 - 1

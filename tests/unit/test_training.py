@@ -17,10 +17,13 @@ from safetensors.torch import load_file, save_file
 from support import SAME, TINY_UNET, TINY_VAE, moving_clip, our_networks, own_size, stock_networks, write_tiny_model
 
 from gvm_core import MatteSettings, MattingPipeline, TorchHost, WindowPlan, load_model
+from gvm_core.datasets.backgrounds import Places
 from gvm_core.datasets.batch import Batch, Mixture
+from gvm_core.datasets.cutouts import cutout
 from gvm_core.datasets.drawn import ClipPool, Clips, draw_layers
 from gvm_core.datasets.labelled import LabelledSource
 from gvm_core.datasets.pairs import find_labelled
+from gvm_core.datasets.panorama import Panorama
 from gvm_core.errors import InputError, ModelError
 from gvm_core.models.lora import read_lora
 from gvm_core.models.unet import MattingUNet
@@ -35,6 +38,7 @@ from gvm_core.training.layers import is_temporal, zero_temporal_layers
 from gvm_core.training.loader import StepDataset, load_steps
 from gvm_core.training.lora import write_lora
 from gvm_core.training.losses import gradient_loss, laplacian_loss, latent_loss, matte_losses
+from gvm_core.training.sources import stage_source
 from gvm_core.training.start import starting_networks
 from gvm_core.training.train import LossTable, Training
 
@@ -87,7 +91,7 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(name, dtype, p
     monkeypatch.setattr(train, "CHECKPOINT_EVERY", 2)
     monkeypatch.setattr(train, "LOG_EVERY", 1)
     wanted = config(stage("before", steps=2, frames=2), STAGES[name])
-    whole = Training(tmp_path / "whole", wanted, lambda _: pool, dtype=dtype)
+    whole = Training(tmp_path / "whole", wanted, lambda *_: pool, dtype=dtype)
     result = whole.run()
 
     def kill(done, _):
@@ -95,8 +99,8 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(name, dtype, p
             raise KilledError
 
     with pytest.raises(KilledError):
-        Training(tmp_path / "parts", wanted, lambda _: pool, dtype=dtype, progress=kill).run()
-    again = Training(tmp_path / "parts", wanted, lambda _: pool, dtype=dtype)
+        Training(tmp_path / "parts", wanted, lambda *_: pool, dtype=dtype, progress=kill).run()
+    again = Training(tmp_path / "parts", wanted, lambda *_: pool, dtype=dtype)
     assert again.run().name == result.name
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     for a, b in ((whole.unet, again.unet), (whole.vae, again.vae)):
@@ -109,7 +113,7 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(name, dtype, p
 def test_a_finished_model_can_be_the_mean_of_several_stages(pool, tmp_path):
     stages = stage("first", steps=2, frames=2), stage("between", steps=2, frames=2), stage("last", steps=2, frames=2)
     wanted = replace(config(*stages), average=("first", "last"))
-    training = Training(tmp_path, wanted, lambda _: pool)
+    training = Training(tmp_path, wanted, lambda *_: pool)
     folder = training.run()
     found, _ = read_network(MattingUNet, folder / "unet", torch.float32, torch.nn)
     kept = [torch.load(training.weights_after(name), weights_only=True) for name in wanted.average]
@@ -117,10 +121,55 @@ def test_a_finished_model_can_be_the_mean_of_several_stages(pool, tmp_path):
     for key, value in found.state_dict().items():
         assert torch.allclose(value, (kept[0][key] + kept[1][key]) / 2, rtol=2e-3, atol=1e-3), key  # half precision
     before = (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
-    assert Training(tmp_path, wanted, lambda _: pool).run() == folder  # finished: nothing changes
+    assert Training(tmp_path, wanted, lambda *_: pool).run() == folder  # finished: nothing changes
     assert (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == before
     with pytest.raises(InputError, match="average"):
         replace(wanted, average=("other",))
+
+
+def test_a_stage_can_start_from_the_mean_of_earlier_ones(pool, tmp_path):
+    first, second = stage("first", steps=2, frames=2), stage("second", steps=2, frames=2)
+    last = stage("last", steps=1, frames=2, rate=1e-9, start=("first", "second"))
+    training = Training(tmp_path, config(first, second, last), lambda *_: pool)
+    training.run()
+    kept = [torch.load(training.weights_after(name), weights_only=True) for name in last.start]
+    for key, value in training.unet.state_dict().items():
+        torch.testing.assert_close(value, (kept[0][key] + kept[1][key]) / 2, rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="earlier stages that train the whole unet; 'last' is none"):
+        config(first, second, replace(last, start=("last",)))
+
+
+@pytest.mark.slow
+def test_hard_negatives_are_found_once_by_the_weights_before_the_stage(tmp_path, monkeypatch):
+    """A stage that was stopped must not search again with the weights that it has changed by then."""
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 2)
+    panorama = torch.rand(3, 32, 64, generator=torch.Generator().manual_seed(0))
+    places = Places((Panorama(panorama),))
+    person = cutout(np.full((1, 4, 40, 30), 200, np.uint8))
+    found: list[int] = []
+
+    def source(wanted, find):
+        def counted(given):
+            views = find(given)
+            found.append(len(views))
+            return views
+
+        return stage_source(wanted, tmp_path, [], cutouts=[person], places=places, hard_negatives=counted)
+
+    def kill(done, _):
+        if done == 6:
+            raise KilledError
+
+    wanted = config(stage("before", steps=2), stage("hard", learn="spatial", steps=5, hard_negatives=20))
+    whole = Training(tmp_path / "whole", wanted, source)
+    whole.run()
+    with pytest.raises(KilledError):
+        Training(tmp_path / "parts", wanted, source, progress=kill).run()
+    again = Training(tmp_path / "parts", wanted, source)
+    again.run()
+    assert found[0] > 0 and found == found[:1] * 3
+    assert len([*(tmp_path / "parts" / "pools").iterdir()]) == 1
+    assert all(torch.equal(value, again.unet.state_dict()[key]) for key, value in whole.unet.state_dict().items())
 
 
 def test_the_time_of_a_resumed_stage_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
@@ -135,7 +184,7 @@ def test_the_time_of_a_resumed_stage_goes_on_from_its_checkpoint(tmp_path, monke
 
 @pytest.mark.parametrize("learn", ["all", "spatial", "temporal"])
 def test_only_a_vae_that_learns_to_encode_gives_latents_another_scale(learn, pool, tmp_path):
-    training = Training(tmp_path, config(stage(network="vae", learn=learn, frames=2, steps=2)), lambda _: pool)
+    training = Training(tmp_path, config(stage(network="vae", learn=learn, frames=2, steps=2)), lambda *_: pool)
     before = training.vae.scaling_factor
     training.run()
     assert (training.vae.scaling_factor == before) == (learn == "temporal")
@@ -167,7 +216,7 @@ def test_clips_encoded_by_another_encoder_or_of_another_pool_are_not_taken_for_t
     ],
 )
 def test_what_is_frozen_stays_frozen(changes, learns, pool, tmp_path):
-    training = Training(tmp_path, config(stage(**{"frames": 2, **changes})), lambda _: pool)
+    training = Training(tmp_path, config(stage(**{"frames": 2, **changes})), lambda *_: pool)
     before = {name: value.clone() for name, value in training.unet.state_dict().items()}
     fixed = {name: value.clone() for name, value in training.vae.state_dict().items()}
     training.run()
@@ -178,7 +227,7 @@ def test_what_is_frozen_stays_frozen(changes, learns, pool, tmp_path):
 
 
 def test_a_new_network_may_learn_from_single_frames_without_its_layers_over_time(tmp_path, pool):
-    training = Training(tmp_path, config(stage()), lambda _: pool)
+    training = Training(tmp_path, config(stage()), lambda *_: pool)
     unet, vae = training.unet.double(), training.vae.double()
     latents = torch.randn(2, 3, 2 * TINY_VAE["latent_channels"], 8, 8, dtype=torch.double)
     runs = {
@@ -208,7 +257,7 @@ def test_a_lora_halves_the_error_on_the_users_clips_and_loads_like_any_other(tmp
     source = LabelledSource(find_labelled(tmp_path / "mine"), 64, closest=1.0, degrade=0.0)
     pixels = {"latent": 1.0, "l1": 1.0}
     learn = stage(learn="lora", rank=16, steps=120, batch=4, rate=1e-2, sizes=(64,), losses=pixels)
-    training = Training(tmp_path / "out", TrainingConfig(start="small", stages=(learn,)), lambda _: source)
+    training = Training(tmp_path / "out", TrainingConfig(start="small", stages=(learn,)), lambda *_: source)
     before = {name: value.clone() for name, value in training.unet.state_dict().items()}
     path = training.run()
     assert not (tmp_path / "out" / "model").exists()
@@ -241,7 +290,9 @@ def test_a_lora_learned_beside_the_models_own_lora_loads_as_both(pool, tmp_path)
     write_lora(tmp_path / "tiny" / "unet" / "pytorch_lora_weights.safetensors", own)
     (tmp_path / "tiny" / "unet" / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 1}))  # scale 0.5
     learn = stage(learn="lora", rank=4, steps=3, rate=1e-2)
-    training = Training(tmp_path / "out", TrainingConfig(start=str(tmp_path / "tiny"), stages=(learn,)), lambda _: pool)
+    training = Training(
+        tmp_path / "out", TrainingConfig(start=str(tmp_path / "tiny"), stages=(learn,)), lambda *_: pool
+    )
     path = training.run()
     loaded, written = load_model(tmp_path / "tiny", lora=path).unet, read_lora(path)
     for name in places:
@@ -252,7 +303,7 @@ def test_a_lora_learned_beside_the_models_own_lora_loads_as_both(pool, tmp_path)
 
 
 def test_flow_matching_gives_back_the_matte_when_the_velocity_is_right(pool, tmp_path):
-    training = Training(tmp_path, config(stage(objective="flow")), lambda _: pool)
+    training = Training(tmp_path, config(stage(objective="flow")), lambda *_: pool)
     batch = encode_batch(training.vae, pool.batch(2, 32, 2, np.random.default_rng(0)))
     inputs = []
 
@@ -274,7 +325,7 @@ def test_flow_matching_gives_back_the_matte_when_the_velocity_is_right(pool, tmp
 def test_losses_see_the_refined_mattes_that_matting_will_give(frames, pool, tmp_path):
     write_tiny_model(tmp_path / "tiny")
     wanted = stage(frames=frames, refine=2, losses={"l1": 1.0})
-    training = Training(tmp_path, TrainingConfig(start=str(tmp_path / "tiny"), stages=(wanted,)), lambda _: pool)
+    training = Training(tmp_path, TrainingConfig(start=str(tmp_path / "tiny"), stages=(wanted,)), lambda *_: pool)
     batch = pool.batch(2, 32, frames, np.random.default_rng(0))
     weights = training.learning(wanted)
     parts = training.unet_losses(wanted, encode_batch(training.vae, batch))
@@ -474,7 +525,7 @@ from gvm_core.training.train import Training
 folder, layers, networks = Path(sys.argv[1]), np.load(sys.argv[2]), json.loads(sys.argv[3])
 stage = Stage(name="s", sizes=(32,), batch=1, steps=3, rate=1e-3, frames=2)
 processes = join_processes("cpu")
-training = Training(folder, TrainingConfig(**networks, stages=(stage,)), lambda _: ClipPool(layers), processes=processes)
+training = Training(folder, TrainingConfig(**networks, stages=(stage,)), lambda *_: ClipPool(layers), processes=processes)
 training.run()
 torch.save(training.unet.state_dict(), folder / f"member{processes.index}.pt")
 """
@@ -495,7 +546,7 @@ def test_processes_that_train_together_keep_the_same_weights(pool, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     first, second = (torch.load(tmp_path / "out" / f"member{i}.pt", weights_only=True) for i in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
-    alone = Training(tmp_path / "alone", config(stage(batch=1, steps=3, frames=2)), lambda _: pool)
+    alone = Training(tmp_path / "alone", config(stage(batch=1, steps=3, frames=2)), lambda *_: pool)
     alone.run()
     weights = alone.unet.state_dict()
     assert any(not torch.equal(value, weights[name]) for name, value in first.items())  # the other's batches count
@@ -504,5 +555,5 @@ def test_processes_that_train_together_keep_the_same_weights(pool, tmp_path):
 def test_a_training_leaves_the_callers_random_state_as_it_was(pool, tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    Training(tmp_path / "out", config(stage(steps=2), stage("lora", learn="lora", steps=2)), lambda _: pool).run()
+    Training(tmp_path / "out", config(stage(steps=2), stage("lora", learn="lora", steps=2)), lambda *_: pool).run()
     assert torch.equal(torch.get_rng_state(), before)
