@@ -35,6 +35,7 @@ class Progress(tqdm):
             unit_scale=sizes,
             bar_format=BAR if total else None,
             smoothing=0,
+            miniters=1,  # else a large first count, of earlier runs, is the least that is drawn later
             dynamic_ncols=True,
             delay=0 if shown else math.inf,
         )

@@ -34,6 +34,16 @@ def test_without_a_total_there_is_no_guess(clock):
     assert progress.text == "50 clips  25.00 clips/s"
 
 
+def test_the_bar_of_a_resumed_run_goes_on(clock, capsys):
+    with Progress(1000) as progress:
+        clock[0] += 5
+        progress.count(900, before=True)
+        for _ in range(3):
+            clock[0] += 5
+            progress.count(1)
+        assert "903/1000" in capsys.readouterr().err
+
+
 def test_only_what_is_to_be_shown_is_drawn_and_no_thread_is_started(capsys):
     before = threading.active_count()
     with Progress(4, shown=False) as progress:
