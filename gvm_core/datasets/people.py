@@ -6,6 +6,7 @@ Before camera noise and compression ``image = colour + background * (1 - alpha)`
 from __future__ import annotations
 
 import math
+from colorsys import hsv_to_rgb
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..synthesis.backdrop import blur
 from ..synthesis.degrade import Degradation
 from .backgrounds import Places
 from .batch import Batch
+from .chimeras import find_head
 from .cutouts import Cutout, clear_borders
 from .placing import Placing, grids, place
 from .sway import FPS, Sway
@@ -55,6 +57,8 @@ class PeopleSource:
         chimeras: More people, see `read_chimeras`.
         degrade: The largest strength of `Degradation`.
         nobody: Share of clips with nobody in them.
+        drawn_bodies: Share of people who are chimeras, if there are any.
+        dyed: Share of portraits whose clothes get another colour, of those that show the neck.
 
     Raises:
         InputError: If there are no people or no places.
@@ -67,6 +71,8 @@ class PeopleSource:
         chimeras: list[Cutout] | None = None,
         degrade: float = 0.8,
         nobody: float = NOBODY,
+        drawn_bodies: float = CHIMERAS,
+        dyed: float = 0.0,
     ) -> None:
         if not cutouts:
             raise InputError("there is no subject to learn from: name a folder of them with --subjects")
@@ -74,6 +80,9 @@ class PeopleSource:
             raise InputError("subjects need backgrounds: name a folder of pictures or panoramas with --backgrounds")
         self.cutouts, self.places, self.degrade, self.nobody = cutouts, places, degrade, nobody
         self.chimeras = chimeras or []
+        self.drawn_bodies = drawn_bodies
+        heads = [(each, find_head(each)) for each in cutouts] if dyed else []
+        self.dyed, self.necks = dyed, {each: head.neck[0] for each, head in heads if head}
         self.clips = [each for each in cutouts if len(each.layers) > 1]
         self.pictures = [each for each in cutouts if len(each.layers) == 1]
 
@@ -112,13 +121,15 @@ class PeopleSource:
     def person(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Colour ``[T, 3, size, size]``, premultiplied, and alpha of a random person who moves."""
         among = self.clips if self.clips and (not self.pictures or random.uniform() < MOVING) else self.pictures
-        if self.chimeras and random.uniform() < CHIMERAS:
+        if self.chimeras and random.uniform() < self.drawn_bodies:
             among = self.chimeras
         cut = among[random.integers(len(among))]
         lively = float(random.choice([0.2, 1.0, random.uniform(1, 3)]))
         placing = place(cut, times, shake, lively, random)
         first = int(random.integers(max(len(cut.layers) - len(times), 0) + 1))
         layers = torch.from_numpy(cut.layers[first : first + len(times), :, : placing.rows].copy()).float() / 255
+        if self.dyed and cut in self.necks and random.uniform() < self.dyed:
+            layers = with_dyed_clothes(layers, self.necks[cut], random)
         layers = relit(layers, random)
         shape = (layers.shape[-2], layers.shape[-1])
         scale = size / (2 * float(placing.half.mean()))
@@ -138,6 +149,24 @@ class PeopleSource:
             seen = seen.flip(-1)
         alpha = seen[:, 3:].clamp(0, 1)
         return seen[:, :3].clamp(min=0).minimum(alpha), alpha
+
+
+def with_dyed_clothes(layers: Tensor, neck: float, random: np.random.Generator) -> Tensor:
+    """Layers ``[T, 4, H, W]`` of a portrait with all that is below row ``neck`` in one random colour, folds kept.
+
+    Most portraits show dark suits. Without other colours, a network takes a large bright garment for background.
+    """
+    alpha = layers[:, 3:]
+    straight = (layers[:, :3] / alpha.clamp(min=1 / 255)).clamp(0, 1)
+    grey = straight.mean(dim=1, keepdim=True)
+    below = ((torch.arange(layers.shape[-2]) - neck) / 4).sigmoid()[:, None]
+    solid = grey[(alpha > 0.5) & (below > 0.5)]
+    if not len(solid):
+        return layers
+    folds = 0.4 + 0.6 * (grey / solid.quantile(0.9).clamp(min=0.02)).clamp(0, 1.2)
+    colour = hsv_to_rgb(random.uniform(), random.uniform(0.2, 1), random.uniform(0.4, 1))
+    cloth = (torch.tensor(colour)[:, None, None] * folds).clamp(0, 1)
+    return torch.cat([(straight + (cloth - straight) * below) * alpha, alpha], dim=1)
 
 
 def relit(layers: Tensor, random: np.random.Generator) -> Tensor:

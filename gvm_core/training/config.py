@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.drawn import Clips
-from ..datasets.people import NOBODY
+from ..datasets.people import CHIMERAS, NOBODY
 from ..errors import InputError
 
 CONFIGS = Path(__file__).with_name("configs")
@@ -49,6 +49,8 @@ class Stage:
         chimeras: How many drawn bodies to put under the heads of the given subjects; see `datasets.chimeras`.
         nobody: Share of clips with nobody in them, of those that ``people`` gives. More of them teach the network to find
             no people where there are none.
+        drawn_bodies: Share of the chimeras among the people of ``people``.
+        dyed: Share of the portraits of ``people`` whose clothes get another colour, of those that show the neck.
         hard_negatives: How many views of the panoramas to search for hard negatives before the stage: those in which the
             network finds somebody. A third of the backgrounds of ``people`` are these then. 0 searches none.
         start: Names of earlier stages. The UNet starts this stage with the mean of the weights that it had after each
@@ -78,6 +80,8 @@ class Stage:
     sources: dict[str, float] = field(default_factory=dict)
     chimeras: int = 0
     nobody: float = NOBODY
+    drawn_bodies: float = CHIMERAS
+    dyed: float = 0.0
     hard_negatives: int = 0
     start: tuple[str, ...] = ()
     encoded: int = 0
@@ -118,8 +122,9 @@ class Stage:
             raise InputError(f"{at}: there is no source {min(unknown)!r}; the sources are {', '.join(SOURCES)}")
         if self.sources and (min(self.sources.values()) < 0 or not sum(self.sources.values())):
             raise InputError(f"{at}: shares of sources must be 0 or more, and one above 0, got {self.sources}")
-        if not 0 <= self.nobody <= 1:
-            raise InputError(f"{at}: nobody must be between 0 and 1, got {self.nobody}")
+        for name in ("nobody", "drawn_bodies", "dyed"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{at}: {name} must be between 0 and 1, got {getattr(self, name)}")
         if self.hard_negatives < 0 or (self.hard_negatives and self.network != "unet"):
             raise InputError(f"{at}: hard_negatives must be 0 or more views, and only the unet can find them")
         if self.sources.get("drawn") and not self.clips:

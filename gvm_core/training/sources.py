@@ -60,7 +60,9 @@ def stage_source(
         chimeras = read_chimeras(stage.chimeras, cutouts, places.pictures, pools, progress) if stage.chimeras else []
         if stage.hard_negatives and hard_negatives:
             places = replace(places, hard=hard_negatives(places))
-        found["people"] = PeopleSource(cutouts, places, chimeras, nobody=stage.nobody)
+        found["people"] = PeopleSource(
+            cutouts, places, chimeras, nobody=stage.nobody, drawn_bodies=stage.drawn_bodies, dyed=stage.dyed
+        )
     if labelled and shares.get("clips", not shares):
         found["clips"] = LabelledSource(labelled, max(stage.sizes), stage.closest)
     for name, share in shares.items():

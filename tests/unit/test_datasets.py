@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import SAME, TINY_UNET, TINY_VAE
 
 from gvm_core.cli import main
@@ -19,7 +21,7 @@ from gvm_core.datasets.cutouts import Cutout, cutout, read_cutouts
 from gvm_core.datasets.drawn import Clips, drawn_layers
 from gvm_core.datasets.hard_negatives import read_hard_negatives
 from gvm_core.datasets.panorama import Panorama, camera_directions, read_hdr
-from gvm_core.datasets.people import PeopleSource
+from gvm_core.datasets.people import PeopleSource, with_dyed_clothes
 from gvm_core.datasets.placing import grids, place
 from gvm_core.datasets.sway import Sway
 from gvm_core.errors import InputError, MediaError
@@ -355,6 +357,36 @@ def portrait() -> Cutout:
     made = cutout(layers)
     assert made is not None
     return made
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_clothes_get_every_colour_and_faces_keep_theirs(seed):
+    """Most portraits show dark suits; with nothing else to learn from, an orange suit is background."""
+    cut = portrait()
+    head = find_head(cut)
+    assert head is not None
+    layers = torch.from_numpy(cut.layers).float() / 255
+    dyed = with_dyed_clothes(layers, head.neck[0], np.random.default_rng(seed))
+    neck = round(head.neck[0])
+    assert torch.equal(dyed[:, 3:], layers[:, 3:]) and bool((dyed[:, :3] <= dyed[:, 3:] + 1e-6).all())
+    torch.testing.assert_close(dyed[..., : neck - 40, :], layers[..., : neck - 40, :], rtol=0, atol=1e-3)
+    cloth = dyed[0, :3, -1][:, layers[0, 3, -1] > 0]
+    assert float(cloth.std(dim=1).max()) < 1e-3 < float((cloth - layers[0, :3, -1, 50:51]).abs().max())
+
+
+def test_only_the_share_that_a_stage_names_is_dyed_or_has_a_drawn_body(places, tmp_path):
+    wanted = stage(dyed=0.5, drawn_bodies=0.4, nobody=0.0)
+    source: Any = stage_source(wanted, tmp_path, [], cutouts=[portrait(), subject()], places=places)
+    assert (source.dyed, source.drawn_bodies, len(source.necks)) == (0.5, 0.4, 1)
+    blue = cutout(np.ascontiguousarray(block()[:, [2, 1, 0, 3]]))
+    assert blue is not None
+    for share in (0.0, 0.5, 1.0):
+        mixed = PeopleSource([subject()], places, [blue], nobody=0.0, drawn_bodies=share)
+        colours = [mixed.compose(24, 1, np.random.default_rng(seed)).colour.sum(dim=(0, 2, 3)) for seed in range(60)]
+        assert sum(bool(each[2] > each[0]) for each in colours) / 60 == pytest.approx(share, abs=0.15)
+    with pytest.raises(InputError, match=r"dyed must be between 0 and 1, got 1\.5"):
+        stage(dyed=1.5)
 
 
 @pytest.mark.slow
