@@ -87,8 +87,8 @@ def run(options: argparse.Namespace) -> None:
     places = read_places(options.backgrounds) if options.backgrounds else None
 
     def source(stage: Stage, hard_negatives: Find) -> Source:
-        drawn = lambda done: show("drawn", done, 0)  # noqa: E731
-        searched = partial(hard_negatives, progress=lambda done: show("views", done, stage.hard_negatives))
+        drawn = partial(show, "drawn", total=0)
+        searched = partial(hard_negatives, progress=partial(show, "views", total=stage.hard_negatives))
         return stage_source(stage, pools, labelled, photographs, drawn, cutouts, places, searched)
 
     training = Training(

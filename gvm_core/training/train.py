@@ -168,7 +168,9 @@ class Training:
         first = resumed["step"] if resumed else 0
         table = LossTable(self.folder / "losses.csv", stage, first) if self.processes.is_main else None
         torch.manual_seed(int(np.random.default_rng([self.seed, index]).integers(2**31)))
-        start = resumed.get("start", 0) if resumed else checksum([*self.unet.parameters(), *self.vae.parameters()])
+        start = resumed.get("start", 0) if resumed else 0
+        if stage.hard_negatives and not resumed:
+            start = checksum((*self.unet.parameters(), *self.vae.parameters()))
         with self.processes.main_first():
             source = self.source_of(stage, index, start)
         weights = self.learning(stage)
@@ -204,7 +206,7 @@ class Training:
             self.vae.scaling_factor = 1 / self.latent_spread(source, stage)
 
     def source_of(self, stage: Stage, index: int, start: int) -> Source:
-        """The source of the stage's batches. ``start`` is the checksum of the weights at the stage's start."""
+        """The source of the stage's batches. ``start`` is the checksum of the weights at the stage's start, for hard negatives."""
         source = self.sources(stage, partial(self.hard_negatives, stage, start))
         if stage.encodes:
             self.vae.scaling_factor = 1.0
@@ -224,11 +226,9 @@ class Training:
     @torch.no_grad()
     def matte(self, stage: Stage, pictures: Tensor) -> Tensor:
         """The network's mattes ``[N, 1, H, W]`` of single pictures ``[N, 3, H, W]``."""
-        images = pictures.to(self.processes.device)[:, None]
-        alpha = torch.zeros_like(images[:, :, :1])
         with torch.autocast(self.processes.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            known = encode_batch(self.vae, Batch(images, alpha, alpha)).known
-            return self.mattes(stage, known)[:, 0].float()
+            known = self.vae.encode(pictures.to(self.processes.device) * 2 - 1).float()
+            return self.mattes(stage, known[:, None])[:, 0].float()
 
     def mattes(self, stage: Stage, known: Tensor) -> Tensor:
         """The mattes ``[B, T, 1, H, W]`` that the UNet predicts in one step from the latents of the pictures."""

@@ -420,13 +420,17 @@ def test_subjects_and_places_train_a_model_from_the_command_line(tmp_path, capsy
         (tmp_path / "people" / name / "anna.png").write_bytes(png16(picture))
     (tmp_path / "places").mkdir()
     (tmp_path / "places" / "wall.png").write_bytes(png16(torch.rand(3, 40, 60)))
+    (tmp_path / "places" / "panoramas").mkdir()
+    (tmp_path / "places" / "panoramas" / "field.png").write_bytes(png16(torch.rand(3, 32, 64)))
     config = tmp_path / "mine.json"
     stages = [{"name": "s", "still": True, "sizes": [32], "batch": 1, "steps": 2, "rate": 0.001}]
+    stages[0] |= {"hard_negatives": 8, "drawn_bodies": 0.5, "dyed": 0.5}
     config.write_text(json.dumps({"unet": TINY_UNET, "vae": TINY_VAE, "stages": stages}))
     chosen = ["--subjects", str(tmp_path / "people"), "--backgrounds", str(tmp_path / "places")]
     for _ in range(2):  # the second time from what was kept
         assert main(["train", str(tmp_path / "out"), "--config", str(config), *chosen]) == 0
-    assert "1/1 subjects [" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "1/1 subjects [" in shown and "8/8 views [" in shown
     assert (tmp_path / "out" / "model" / "unet" / "config.json").is_file()
 
 
