@@ -59,6 +59,7 @@ class PeopleSource:
         nobody: Share of clips with nobody in them.
         drawn_bodies: Share of people who are chimeras, if there are any.
         dyed: Share of portraits whose clothes get another colour, of those that show the neck.
+        patterned: Share of these clothes that get a pattern, too, cut from the pictures of ``places``.
 
     Raises:
         InputError: If there are no people or no places.
@@ -73,6 +74,7 @@ class PeopleSource:
         nobody: float = NOBODY,
         drawn_bodies: float = CHIMERAS,
         dyed: float = 0.0,
+        patterned: float = 0.0,
     ) -> None:
         if not cutouts:
             raise InputError("there is no subject to learn from: name a folder of them with --subjects")
@@ -83,6 +85,7 @@ class PeopleSource:
         self.drawn_bodies = drawn_bodies
         heads = [(each, find_head(each)) for each in cutouts] if dyed else []
         self.dyed, self.necks = dyed, {each: head.neck[0] for each, head in heads if head}
+        self.patterned = patterned if places.pictures or places.drawn is not None else 0.0
         self.clips = [each for each in cutouts if len(each.layers) > 1]
         self.pictures = [each for each in cutouts if len(each.layers) == 1]
 
@@ -129,7 +132,9 @@ class PeopleSource:
         first = int(random.integers(max(len(cut.layers) - len(times), 0) + 1))
         layers = torch.from_numpy(cut.layers[first : first + len(times), :, : placing.rows].copy()).float() / 255
         if self.dyed and cut in self.necks and random.uniform() < self.dyed:
-            layers = with_dyed_clothes(layers, self.necks[cut], random)
+            patterned = self.patterned and random.uniform() < self.patterned
+            pattern = self.places.some_picture(random) if patterned else None
+            layers = with_dyed_clothes(layers, self.necks[cut], random, pattern)
         layers = relit(layers, random)
         shape = (layers.shape[-2], layers.shape[-1])
         scale = size / (2 * float(placing.half.mean()))
@@ -151,10 +156,18 @@ class PeopleSource:
         return seen[:, :3].clamp(min=0).minimum(alpha), alpha
 
 
-def with_dyed_clothes(layers: Tensor, neck: float, random: np.random.Generator) -> Tensor:
+def with_dyed_clothes(
+    layers: Tensor, neck: float, random: np.random.Generator, pattern: Tensor | None = None
+) -> Tensor:
     """Layers ``[T, 4, H, W]`` of a portrait with all that is below row ``neck`` in one random colour, folds kept.
 
     Most portraits show dark suits. Without other colours, a network takes a large bright garment for background.
+
+    Args:
+        layers: The portrait, 0..1.
+        neck: Row of its neck.
+        random: Decides the colour, and the part of ``pattern``.
+        pattern: ``[3, h, w]`` bytes, sRGB; a part of it is laid over the colour, more or less strongly.
     """
     alpha = layers[:, 3:]
     straight = (layers[:, :3] / alpha.clamp(min=1 / 255)).clamp(0, 1)
@@ -165,8 +178,19 @@ def with_dyed_clothes(layers: Tensor, neck: float, random: np.random.Generator) 
         return layers
     folds = 0.4 + 0.6 * (grey / solid.quantile(0.9).clamp(min=0.02)).clamp(0, 1.2)
     colour = hsv_to_rgb(random.uniform(), random.uniform(0.2, 1), random.uniform(0.4, 1))
-    cloth = (torch.tensor(colour)[:, None, None] * folds).clamp(0, 1)
+    cloth = torch.tensor(colour, dtype=torch.float32)[:, None, None].expand_as(straight)
+    if pattern is not None:
+        cloth = cloth + (print_of(pattern, straight.shape[-2:], random) - cloth) * float(random.uniform(0.3, 1))
+    cloth = (cloth * folds).clamp(0, 1)
     return torch.cat([(straight + (cloth - straight) * below) * alpha, alpha], dim=1)
+
+
+def print_of(picture: Tensor, shape: tuple[int, ...], random: np.random.Generator) -> Tensor:
+    """A random part of ``picture``, ``[3, h, w]`` bytes, scaled to ``shape``: ``[3, *shape]``, 0..1."""
+    edges = [max(round(edge * float(random.uniform(0.2, 0.8))), 1) for edge in picture.shape[-2:]]
+    top, left = (int(random.integers(whole - part + 1)) for whole, part in zip(picture.shape[-2:], edges, strict=True))
+    part = picture[:, top : top + edges[0], left : left + edges[1]].float() / 255
+    return F.interpolate(part[None], list(shape), mode="bilinear", antialias=True)[0]
 
 
 def relit(layers: Tensor, random: np.random.Generator) -> Tensor:

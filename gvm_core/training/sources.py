@@ -61,7 +61,13 @@ def stage_source(
         if stage.hard_negatives and hard_negatives:
             places = replace(places, hard=hard_negatives(places))
         found["people"] = PeopleSource(
-            cutouts, places, chimeras, nobody=stage.nobody, drawn_bodies=stage.drawn_bodies, dyed=stage.dyed
+            cutouts,
+            places,
+            chimeras,
+            nobody=stage.nobody,
+            drawn_bodies=stage.drawn_bodies,
+            dyed=stage.dyed,
+            patterned=stage.patterned,
         )
     if labelled and shares.get("clips", not shares):
         found["clips"] = LabelledSource(labelled, max(stage.sizes), stage.closest)

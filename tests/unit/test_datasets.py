@@ -373,12 +373,19 @@ def test_clothes_get_every_colour_and_faces_keep_theirs(seed):
     torch.testing.assert_close(dyed[..., : neck - 40, :], layers[..., : neck - 40, :], rtol=0, atol=1e-3)
     cloth = dyed[0, :3, -1][:, layers[0, 3, -1] > 0]
     assert float(cloth.std(dim=1).max()) < 1e-3 < float((cloth - layers[0, :3, -1, 50:51]).abs().max())
+    stripes = torch.zeros(3, 60, 50, dtype=torch.uint8)
+    stripes[:, :, ::10] = 255
+    printed = with_dyed_clothes(layers, head.neck[0], np.random.default_rng(seed), stripes)
+    assert torch.equal(printed[:, 3:], layers[:, 3:]) and bool((printed[:, :3] <= printed[:, 3:] + 1e-6).all())
+    torch.testing.assert_close(printed[..., : neck - 40, :], layers[..., : neck - 40, :], rtol=0, atol=1e-3)
+    assert float(printed[0, :3, -1][:, layers[0, 3, -1] > 0].std(dim=1).max()) > 0.02
 
 
 def test_only_the_share_that_a_stage_names_is_dyed_or_has_a_drawn_body(places, tmp_path):
     wanted = stage(dyed=0.5, drawn_bodies=0.4, nobody=0.0)
     source: Any = stage_source(wanted, tmp_path, [], cutouts=[portrait(), subject()], places=places)
     assert (source.dyed, source.drawn_bodies, len(source.necks)) == (0.5, 0.4, 1)
+    assert source.patterned == 0 and PeopleSource([subject()], places, patterned=0.3).patterned == 0.3
     blue = cutout(np.ascontiguousarray(block()[:, [2, 1, 0, 3]]))
     assert blue is not None
     for share in (0.0, 0.5, 1.0):
