@@ -17,7 +17,7 @@ from ..datasets.labelled import LabelledSource
 from ..datasets.pairs import LabelledClip
 from ..datasets.people import PeopleSource
 from ..errors import InputError
-from .config import Stage
+from .config import SOURCES, Stage
 
 HINTS = {
     "people": "give folders of subjects with --subjects and of backgrounds with --backgrounds",
@@ -71,8 +71,11 @@ def stage_source(
         )
     if labelled and shares.get("clips", not shares):
         found["clips"] = LabelledSource(labelled, max(stage.sizes), stage.closest)
-    for name, share in shares.items():
-        if share and name not in found:
+    needed = {name for name, share in shares.items() if share}
+    if (stage.chimeras or stage.hard_negatives) and shares.get("people", not shares):
+        needed.add("people")
+    for name in SOURCES:
+        if name in needed and name not in found:
             raise InputError(f"stage {stage.name!r} needs {name}: {HINTS[name]}")
     if not found:
         raise InputError(f"stage {stage.name!r} draws no clips; {HINTS['clips']}")

@@ -212,7 +212,8 @@ class Training:
             self.vae.scaling_factor = 1.0
         elif stage.encoded:
             pools = self.folder / "pools"
-            return EncodedClips(pools, self.vae, source, stage, [self.seed, index], self.dtype)
+            seed = [self.seed, index, *([start] if start else [])]  # other hard negatives give other clips
+            return EncodedClips(pools, self.vae, source, stage, seed, self.dtype)
         return source
 
     def hard_negatives(

@@ -241,6 +241,8 @@ def test_backgrounds_are_pictures_and_panoramas(tmp_path):
         (lambda here: read_hard_negatives(4, Places(), 24, brightness, here), "a folder of them with --backgrounds"),
         (lambda here: stage(hard_negatives=-1), "0 or more views"),
         (lambda here: stage(network="vae", hard_negatives=1), "only the unet"),
+        (lambda here: stage_source(stage(hard_negatives=4), here, []), "needs people: give folders of subjects"),
+        (lambda here: stage_source(stage(chimeras=4), here, []), "needs people: give folders of subjects"),
         (lambda here: PeopleSource([], Places()), "--subjects"),
         (lambda here: PeopleSource([subject()], Places()), "--backgrounds"),
     ],

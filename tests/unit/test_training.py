@@ -172,6 +172,14 @@ def test_hard_negatives_are_found_once_by_the_weights_before_the_stage(tmp_path,
     assert all(torch.equal(value, again.unet.state_dict()[key]) for key, value in whole.unet.state_dict().items())
 
 
+def test_encoded_clips_are_made_again_for_other_hard_negatives(pool, tmp_path):
+    wanted = stage("hard", encoded=4, hard_negatives=20)
+    training = Training(tmp_path, config(wanted), lambda *_: pool)
+    for weights in (5, 6, 5):  # checksums of the weights that searched
+        training.source_of(wanted, 0, weights)
+    assert len([*(tmp_path / "pools").iterdir()]) == 2
+
+
 def test_the_time_of_a_resumed_stage_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=iter([1000.0, 1007.0]).__next__))
     rows = ["vae,50,900,{}", "s,50,100,{}", "s,100,200,{}", "s,150,300,{}"]
