@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 Generator = np.random.Generator
 SIZE, FRAMES, TOGETHER = 256, 8, 16
+DRAWING = 2
+"""Raised whenever bodies are drawn differently, so that stored ones are drawn again."""
 HEIGHT = 0.175
 """Distance from the top of the hair to the narrowest part of the neck, in body heights."""
 
@@ -115,7 +117,7 @@ class NoHair:
 
 
 class Chimera(Person):
-    """A drawn person with a photographed head, and mostly photographed clothes.
+    """A drawn person with a photographed head, and mostly photographed clothes, which are often thick.
 
     Args:
         random: Decides all of it.
@@ -124,7 +126,7 @@ class Chimera(Person):
     """
 
     def __init__(self, random: Generator, head: Head, pictures: tuple[Tensor, ...]) -> None:
-        shot = random_shot(random, 1.0, str(random.choice(["far", "middle"], p=[0.6, 0.4])))
+        shot = random_shot(random, 1.0, str(random.choice(["far", "middle", "close"], p=[0.4, 0.5, 0.1])))
         super().__init__(random, shot, float(random.uniform(0.4, 1.8)), 1, 0.0)
         self.own = head
         self.bias = float(random.uniform(0.9, 1.12))
@@ -132,10 +134,21 @@ class Chimera(Person):
         self.look = Swing(random, 0, 0.1)
         self.hair: Any = NoHair()
         self.skin = Cloth(random, np.clip(head.skin, 0.05, 0.95), folds=0.1, gloss=0.04)
-        if pictures:
+        if random.uniform() < 0.45:
+            self.thicken(random)
+        if pictures and random.uniform() < 0.75:
             cloth = lambda: Photographed(random, pictures[random.integers(len(pictures))])  # noqa: E731
             self.top, self.inner = cloth(), cloth() if random.uniform() < 0.5 else self.inner
             self.bottom = cloth() if random.uniform() < 0.6 else self.bottom
+
+    def thicken(self, random: Generator) -> None:
+        """Give the body the outline of thick clothes: a coat, an overall, a costume."""
+        self.sleeve, self.bare_legs, wide = 2, False, float(random.uniform(1.15, 1.6))
+        self.build *= math.sqrt(wide)  # moves the shoulders and hips apart
+        self.torso, self.pelvis, self.flare = self.torso * wide, self.pelvis * wide, self.flare * wide
+        arms, legs = (wide * float(random.uniform(1, 1.3)) for _ in range(2))
+        self.arm, self.forearm = self.arm * arms, self.forearm * arms
+        self.thigh, self.shin = self.thigh * legs, self.shin * legs
 
     def draw_head(self, canvas: Canvas, light: Light, neck: np.ndarray, centre: np.ndarray, turned: np.ndarray) -> None:
         """Paint a neck, and the head over it."""
@@ -199,7 +212,7 @@ def read_chimeras(
     heads = [head for head in map(find_head, cutouts) if head is not None]
     if not heads:
         return []
-    name = zlib.crc32(b"".join(head.layers.tobytes()[::97] for head in heads), len(pictures))
+    name = zlib.crc32(b"".join(head.layers.tobytes()[::97] for head in heads), len(pictures) + (DRAWING << 16))
     paths = {first: pools / f"chimeras_{name:08x}_{first:05}.npz" for first in range(0, count, TOGETHER)}
     missing = [first for first, path in paths.items() if not path.exists()]
     if missing:

@@ -16,7 +16,7 @@ from support import SAME, TINY_UNET, TINY_VAE
 from gvm_core.cli import main
 from gvm_core.datasets import cutouts as cutting
 from gvm_core.datasets.backgrounds import Places, read_places
-from gvm_core.datasets.chimeras import find_head, read_chimeras
+from gvm_core.datasets.chimeras import Chimera, find_head, read_chimeras
 from gvm_core.datasets.cutouts import Cutout, cutout, read_cutouts
 from gvm_core.datasets.drawn import Clips, drawn_layers
 from gvm_core.datasets.hard_negatives import read_hard_negatives
@@ -28,6 +28,8 @@ from gvm_core.errors import InputError, MediaError
 from gvm_core.media.sequence import png16, read_picture
 from gvm_core.models.layerwise import BY_ROWS
 from gvm_core.models.vae import TemporalVAE
+from gvm_core.synthesis.canvas import Canvas
+from gvm_core.synthesis.surface import random_light
 from gvm_core.training.config import Stage, TrainingConfig
 from gvm_core.training.encoded import EncodedClips
 from gvm_core.training.sources import stage_source
@@ -413,6 +415,21 @@ def test_a_portraits_head_is_found_and_walks_on_a_drawn_body(places, tmp_path, m
     (tmp_path / min(path.name for path in tmp_path.iterdir())).unlink()
     again = read_chimeras(3, [portrait()], places.pictures, tmp_path)
     assert all(np.array_equal(a.layers, b.layers) for a, b in zip(made, again, strict=True))
+
+
+def test_people_in_thick_clothes_are_wider_and_have_sleeves():
+    """Coats and overalls were taken for background: all drawn bodies were slim."""
+    head, light = find_head(portrait()), random_light(np.random.default_rng(0))
+    assert head is not None
+    for seed in range(4):
+        person, covered = Chimera(np.random.default_rng(seed), head, ()), []
+        person.thicken(np.random.default_rng(seed))
+        for _ in range(2):
+            canvas = Canvas((48, 48))
+            person.draw(canvas, light, 0.0)
+            covered.append(float(canvas.alpha.sum()))
+            person.thicken(np.random.default_rng(seed))
+        assert covered[1] > 1.03 * covered[0] and person.sleeve == 2 and not person.bare_legs
 
 
 def test_subjects_without_places_are_refused_before_anything_is_cut_out(tmp_path, capsys):
