@@ -77,6 +77,11 @@ class Places:
         """A part of a picture that moves, turns and grows."""
         return drifting(self.some_picture(random), size, times, shake, random)
 
+    def front(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:
+        """The surface of a thing before people: a part of a picture, or one colour."""
+        seen = self.drift if (self.pictures or self.drawn is not None) and random.uniform() < 0.6 else self.wall
+        return seen(size, times, shake, random)
+
     def hard_negative(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:
         """A view that looks like somebody: most of it, so that it still does."""
         return drifting(self.hard[random.integers(len(self.hard))], size, times, shake, random, closest=0.6)

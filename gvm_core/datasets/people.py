@@ -21,6 +21,7 @@ from .backgrounds import Places
 from .batch import Batch
 from .chimeras import find_head
 from .cutouts import Cutout, clear_borders
+from .occluders import occluder
 from .placing import Placing, grids, place
 from .sway import FPS, Sway
 
@@ -60,6 +61,7 @@ class PeopleSource:
         drawn_bodies: Share of people who are chimeras, if there are any.
         dyed: Share of portraits whose clothes get another colour, of those that show the neck.
         patterned: Share of these clothes that get a pattern, too, cut from the pictures of ``places``.
+        occluded: Share of clips with people in which a thing is before them.
 
     Raises:
         InputError: If there are no people or no places.
@@ -75,6 +77,7 @@ class PeopleSource:
         drawn_bodies: float = CHIMERAS,
         dyed: float = 0.0,
         patterned: float = 0.0,
+        occluded: float = 0.0,
     ) -> None:
         if not cutouts:
             raise InputError("there is no subject to learn from: name a folder of them with --subjects")
@@ -84,6 +87,7 @@ class PeopleSource:
         self.chimeras = chimeras or []
         self.drawn_bodies = drawn_bodies
         heads = [(each, find_head(each)) for each in cutouts] if dyed else []
+        self.occluded = occluded
         self.dyed, self.necks = dyed, {each: head.neck[0] for each, head in heads if head}
         self.patterned = patterned if places.pictures or places.drawn is not None else 0.0
         self.clips = [each for each in cutouts if len(each.layers) > 1]
@@ -115,6 +119,11 @@ class PeopleSource:
                 colour, alpha = front + colour * (1 - cover), cover + alpha * (1 - cover)
             if random.uniform() < 0.12:
                 background = in_the_colours_of(colour, alpha, background, random)
+            if self.occluded and random.uniform() < self.occluded:
+                cover = occluder(size, times, shake, random)
+                colour, alpha, background = behind(
+                    cover, self.places.front(size, times, shake, random), colour, alpha, background
+                )
         light = Sway(random, 1, float(random.choice([0, random.uniform(0, 0.2)])), 2).at(times).exp()[..., None, None]
         colour = (colour * light).minimum(alpha)
         background = (background * light).clamp(0, 1)
@@ -221,6 +230,18 @@ def motion_blur_offsets(placing: Placing, shape: tuple[int, int], random: np.ran
     length, angle = random.uniform(0, 0.06) * float(placing.half.mean()), random.uniform(0, math.pi)
     way = torch.tensor([math.cos(angle), math.sin(angle)]) * length * (2 / torch.tensor([shape[1], shape[0]]))
     return [way * share for share in (-0.5, -0.17, 0.17, 0.5)]
+
+
+def behind(
+    cover: Tensor, front: Tensor, colour: Tensor, alpha: Tensor, background: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Colour, alpha and background of people behind a thing of colour ``front`` that covers the share ``cover``.
+
+    The thing belongs to the background then: ``colour + background * (1 - alpha)`` shows all of them.
+    """
+    rest = background * (1 - alpha) * (1 - cover) + front * cover
+    colour, alpha = colour * (1 - cover), alpha * (1 - cover)
+    return colour, alpha, (rest / (1 - alpha).clamp(min=1e-4)).clamp(0, 1)
 
 
 def in_the_colours_of(colour: Tensor, alpha: Tensor, background: Tensor, random: np.random.Generator) -> Tensor:

@@ -52,6 +52,7 @@ class Stage:
         drawn_bodies: Share of the chimeras among the people of ``people``.
         dyed: Share of the portraits of ``people`` whose clothes get another colour, of those that show the neck.
         patterned: Share of these clothes that get a pattern, too, cut from the background pictures.
+        occluded: Share of the clips of ``people`` in which a thing, such as a rail or a table, is before them.
         hard_negatives: How many views of the panoramas to search for hard negatives before the stage: those in which the
             network finds somebody. A third of the backgrounds of ``people`` are these then. 0 searches none.
         start: Names of earlier stages. The UNet starts this stage with the mean of the weights that it had after each
@@ -84,6 +85,7 @@ class Stage:
     drawn_bodies: float = CHIMERAS
     dyed: float = 0.0
     patterned: float = 0.0
+    occluded: float = 0.0
     hard_negatives: int = 0
     start: tuple[str, ...] = ()
     encoded: int = 0
@@ -124,7 +126,7 @@ class Stage:
             raise InputError(f"{at}: there is no source {min(unknown)!r}; the sources are {', '.join(SOURCES)}")
         if self.sources and (min(self.sources.values()) < 0 or not sum(self.sources.values())):
             raise InputError(f"{at}: shares of sources must be 0 or more, and one above 0, got {self.sources}")
-        for name in ("nobody", "drawn_bodies", "dyed", "patterned"):
+        for name in ("nobody", "drawn_bodies", "dyed", "patterned", "occluded"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{at}: {name} must be between 0 and 1, got {getattr(self, name)}")
         if self.hard_negatives < 0 or (self.hard_negatives and self.network != "unet"):

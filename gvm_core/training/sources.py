@@ -68,6 +68,7 @@ def stage_source(
             drawn_bodies=stage.drawn_bodies,
             dyed=stage.dyed,
             patterned=stage.patterned,
+            occluded=stage.occluded,
         )
     if labelled and shares.get("clips", not shares):
         found["clips"] = LabelledSource(labelled, max(stage.sizes), stage.closest)

@@ -20,8 +20,9 @@ from gvm_core.datasets.chimeras import Chimera, find_head, read_chimeras
 from gvm_core.datasets.cutouts import Cutout, cutout, read_cutouts
 from gvm_core.datasets.drawn import Clips, drawn_layers
 from gvm_core.datasets.hard_negatives import read_hard_negatives
+from gvm_core.datasets.occluders import occluder
 from gvm_core.datasets.panorama import Panorama, camera_directions, read_hdr
-from gvm_core.datasets.people import PeopleSource, with_dyed_clothes
+from gvm_core.datasets.people import PeopleSource, behind, with_dyed_clothes
 from gvm_core.datasets.placing import grids, place
 from gvm_core.datasets.sway import Sway
 from gvm_core.errors import InputError, MediaError
@@ -108,6 +109,32 @@ def test_alpha_is_exact_before_the_camera_and_colour_never_exceeds_it(source, se
     again = made.colour + made.background * (1 - made.alpha)
     assert (made.image - again).abs().max() < 1e-5
     assert (made.colour <= made.alpha + 1e-6).all()
+
+
+@given(seed=st.integers(0, 2**31), frames=st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_what_stands_before_people_is_seen_and_is_no_part_of_their_matte(seed, frames):
+    """A rail in front of a man was taken for the place where he ends."""
+    random = np.random.default_rng(seed)
+    cover = occluder(24, torch.arange(frames) / 24, Sway(random, 2, 0.02), random)
+    assert cover.shape == (frames, 1, 24, 24) and cover.min() >= 0 and cover.max() <= 1
+    front, people, place = torch.from_numpy(random.uniform(0, 1, (3, frames, 3, 24, 24)).astype(np.float32))
+    alpha = torch.from_numpy(random.choice([0, 0.3, 1], (frames, 1, 24, 24)).astype(np.float32))
+    colour = people * alpha
+    seen = front * cover + (colour + place * (1 - alpha)) * (1 - cover)
+    colour, alpha, background = behind(cover, front, colour, alpha, place)
+    assert (colour + background * (1 - alpha) - seen).abs().max() < 1e-3
+    assert bool((alpha[cover == 1] == 0).all()) and bool((colour <= alpha + 1e-6).all())
+
+
+def test_things_stand_before_people_only_where_a_stage_asks_for_them(places):
+    random = np.random.default_rng
+    for share in (0.0, 1.0):
+        source = PeopleSource([subject()], places, nobody=0.0, occluded=share)
+        plain = PeopleSource([subject()], places, nobody=0.0)
+        other = [(source.compose(24, 1, random(n)).alpha - plain.compose(24, 1, random(n)).alpha) for n in range(40)]
+        assert all(float(each.max()) < 1e-6 for each in other)  # a thing only takes from a matte
+        assert (sum(float(each.min()) < -0.5 for each in other) > 10) == bool(share)
 
 
 def test_some_clips_have_nobody_in_them_and_their_mattes_are_nothing(source):
