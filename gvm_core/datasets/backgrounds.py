@@ -37,6 +37,11 @@ class Places:
     drawn: np.ndarray | None = None
     hard: tuple[Tensor, ...] = ()
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether there is anything for `some_picture`."""
+        return bool(self.pictures) or self.drawn is not None
+
     def view(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:
         """A random background, ``[T, 3, size, size]``, sRGB 0..1.
 
@@ -79,7 +84,7 @@ class Places:
 
     def front(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:
         """The surface of a thing before people: a part of a picture, or one colour."""
-        seen = self.drift if (self.pictures or self.drawn is not None) and random.uniform() < 0.6 else self.wall
+        seen = self.drift if self.has_pictures and random.uniform() < 0.6 else self.wall
         return seen(size, times, shake, random)
 
     def hard_negative(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> Tensor:

@@ -34,3 +34,15 @@ def occluder(size: int, times: Tensor, shake: Sway, random: np.random.Generator)
         bars = [float(random.uniform(-0.4, 0.45)) + number * gap for number in range(1 + random.integers(4))]
         inside = torch.stack([half - (across - place).abs() for place in bars]).amax(dim=0)
     return (inside * size + 0.5).clamp(0, 1)[:, None].to(torch.float32)
+
+
+def behind(
+    cover: Tensor, front: Tensor, colour: Tensor, alpha: Tensor, background: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Colour, alpha and background of people behind a thing of colour ``front`` that covers the share ``cover``.
+
+    The thing belongs to the background then: ``colour + background * (1 - alpha)`` shows all of them.
+    """
+    rest = background * (1 - alpha) * (1 - cover) + front * cover
+    colour, alpha = colour * (1 - cover), alpha * (1 - cover)
+    return colour, alpha, (rest / (1 - alpha).clamp(min=1e-4)).clamp(0, 1)

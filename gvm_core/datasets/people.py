@@ -21,7 +21,7 @@ from .backgrounds import Places
 from .batch import Batch
 from .chimeras import find_head
 from .cutouts import Cutout, clear_borders
-from .occluders import occluder
+from .occluders import behind, occluder
 from .placing import Placing, grids, place
 from .sway import FPS, Sway
 
@@ -89,7 +89,7 @@ class PeopleSource:
         heads = [(each, find_head(each)) for each in cutouts] if dyed else []
         self.occluded = occluded
         self.dyed, self.necks = dyed, {each: head.neck[0] for each, head in heads if head}
-        self.patterned = patterned if places.pictures or places.drawn is not None else 0.0
+        self.patterned = patterned if places.has_pictures else 0.0
         self.clips = [each for each in cutouts if len(each.layers) > 1]
         self.pictures = [each for each in cutouts if len(each.layers) == 1]
 
@@ -230,18 +230,6 @@ def motion_blur_offsets(placing: Placing, shape: tuple[int, int], random: np.ran
     length, angle = random.uniform(0, 0.06) * float(placing.half.mean()), random.uniform(0, math.pi)
     way = torch.tensor([math.cos(angle), math.sin(angle)]) * length * (2 / torch.tensor([shape[1], shape[0]]))
     return [way * share for share in (-0.5, -0.17, 0.17, 0.5)]
-
-
-def behind(
-    cover: Tensor, front: Tensor, colour: Tensor, alpha: Tensor, background: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour, alpha and background of people behind a thing of colour ``front`` that covers the share ``cover``.
-
-    The thing belongs to the background then: ``colour + background * (1 - alpha)`` shows all of them.
-    """
-    rest = background * (1 - alpha) * (1 - cover) + front * cover
-    colour, alpha = colour * (1 - cover), alpha * (1 - cover)
-    return colour, alpha, (rest / (1 - alpha).clamp(min=1e-4)).clamp(0, 1)
 
 
 def in_the_colours_of(colour: Tensor, alpha: Tensor, background: Tensor, random: np.random.Generator) -> Tensor:

@@ -168,8 +168,10 @@ class Training:
         first = resumed["step"] if resumed else 0
         table = LossTable(self.folder / "losses.csv", stage, first) if self.processes.is_main else None
         torch.manual_seed(int(np.random.default_rng([self.seed, index]).integers(2**31)))
-        start = resumed.get("start", 0) if resumed else 0
-        if stage.hard_negatives and not resumed:
+        start = 0
+        if resumed:
+            start = resumed.get("start", 0)
+        elif stage.hard_negatives:
             start = checksum((*self.unet.parameters(), *self.vae.parameters()))
         with self.processes.main_first():
             source = self.source_of(stage, index, start)

@@ -20,9 +20,9 @@ from gvm_core.datasets.chimeras import Chimera, find_head, read_chimeras
 from gvm_core.datasets.cutouts import Cutout, cutout, read_cutouts
 from gvm_core.datasets.drawn import Clips, drawn_layers
 from gvm_core.datasets.hard_negatives import read_hard_negatives
-from gvm_core.datasets.occluders import occluder
+from gvm_core.datasets.occluders import behind, occluder
 from gvm_core.datasets.panorama import Panorama, camera_directions, read_hdr
-from gvm_core.datasets.people import PeopleSource, behind, with_dyed_clothes
+from gvm_core.datasets.people import PeopleSource, with_dyed_clothes
 from gvm_core.datasets.placing import grids, place
 from gvm_core.datasets.sway import Sway
 from gvm_core.errors import InputError, MediaError
