@@ -6,7 +6,7 @@ Before camera noise and compression ``image = colour + background * (1 - alpha)`
 from __future__ import annotations
 
 import math
-from colorsys import hsv_to_rgb
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..synthesis.backdrop import blur
 from ..synthesis.degrade import Degradation
 from .backgrounds import Places
 from .batch import Batch
-from .chimeras import find_head
+from .clothes import dye, enlarge, find_shoulders
 from .cutouts import Cutout, clear_borders
 from .occluders import behind, occluder
 from .placing import Placing, grids, place
@@ -49,6 +49,27 @@ class Composition(NamedTuple):
     background: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """How often a composed clip has what; each 0..1.
+
+    Attributes:
+        nobody: Clips with nobody in them.
+        drawn_bodies: Chimeras among the people, if there are any.
+        dyed: Portraits whose clothes get another colour, of those that show shoulders.
+        patterned: Dyed clothes that get a pattern, too, cut from the pictures of the places.
+        enlarged: Portraits whose bodies become larger, of those that show shoulders.
+        occluded: Clips with people in which a thing is before them.
+    """
+
+    nobody: float = NOBODY
+    drawn_bodies: float = CHIMERAS
+    dyed: float = 0.0
+    patterned: float = 0.0
+    enlarged: float = 0.0
+    occluded: float = 0.0
+
+
 class PeopleSource:
     """Batches of people composed before places.
 
@@ -57,11 +78,7 @@ class PeopleSource:
         places: The places.
         chimeras: More people, see `read_chimeras`.
         degrade: The largest strength of `Degradation`.
-        nobody: Share of clips with nobody in them.
-        drawn_bodies: Share of people who are chimeras, if there are any.
-        dyed: Share of portraits whose clothes get another colour, of those that show the neck.
-        patterned: Share of these clothes that get a pattern, too, cut from the pictures of ``places``.
-        occluded: Share of clips with people in which a thing is before them.
+        shares: How often there is nobody, a drawn body, other clothes, a thing before people.
 
     Raises:
         InputError: If there are no people or no places.
@@ -73,23 +90,16 @@ class PeopleSource:
         places: Places,
         chimeras: list[Cutout] | None = None,
         degrade: float = 0.8,
-        nobody: float = NOBODY,
-        drawn_bodies: float = CHIMERAS,
-        dyed: float = 0.0,
-        patterned: float = 0.0,
-        occluded: float = 0.0,
+        shares: Shares = Shares(),
     ) -> None:
         if not cutouts:
             raise InputError("there is no subject to learn from: name a folder of them with --subjects")
         if not places.panoramas and not places.pictures:
             raise InputError("subjects need backgrounds: name a folder of pictures or panoramas with --backgrounds")
-        self.cutouts, self.places, self.degrade, self.nobody = cutouts, places, degrade, nobody
+        self.cutouts, self.places, self.degrade, self.shares = cutouts, places, degrade, shares
         self.chimeras = chimeras or []
-        self.drawn_bodies = drawn_bodies
-        heads = [(each, find_head(each)) for each in cutouts] if dyed else []
-        self.occluded = occluded
-        self.dyed, self.necks = dyed, {each: head.neck[0] for each, head in heads if head}
-        self.patterned = patterned if places.has_pictures else 0.0
+        found = {each: find_shoulders(each) for each in cutouts} if shares.dyed or shares.enlarged else {}
+        self.shoulders = {each: row for each, row in found.items() if row is not None}
         self.clips = [each for each in cutouts if len(each.layers) > 1]
         self.pictures = [each for each in cutouts if len(each.layers) == 1]
 
@@ -113,13 +123,13 @@ class PeopleSource:
         if random.uniform() < 0.45:
             background = blur(background.flatten(0, 1), size * random.uniform(0, 0.025)).view_as(background)
         colour, alpha = torch.zeros(frames, 3, size, size), torch.zeros(frames, 1, size, size)
-        if random.uniform() >= self.nobody:
+        if random.uniform() >= self.shares.nobody:
             for _ in range(1 + random.choice(len(CROWD), p=CROWD)):
                 front, cover = self.person(size, times, shake, random)
                 colour, alpha = front + colour * (1 - cover), cover + alpha * (1 - cover)
             if random.uniform() < 0.12:
                 background = in_the_colours_of(colour, alpha, background, random)
-            if self.occluded and random.uniform() < self.occluded:
+            if self.shares.occluded and random.uniform() < self.shares.occluded:
                 cover = occluder(size, times, shake, random)
                 colour, alpha, background = behind(
                     cover, self.places.front(size, times, shake, random), colour, alpha, background
@@ -133,17 +143,18 @@ class PeopleSource:
     def person(self, size: int, times: Tensor, shake: Sway, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Colour ``[T, 3, size, size]``, premultiplied, and alpha of a random person who moves."""
         among = self.clips if self.clips and (not self.pictures or random.uniform() < MOVING) else self.pictures
-        if self.chimeras and random.uniform() < self.drawn_bodies:
+        if self.chimeras and random.uniform() < self.shares.drawn_bodies:
             among = self.chimeras
         cut = among[random.integers(len(among))]
+        shoulders = self.shoulders.get(cut)
+        if shoulders is not None and self.shares.enlarged and random.uniform() < self.shares.enlarged:
+            cut = enlarge(cut, shoulders, random)
         lively = float(random.choice([0.2, 1.0, random.uniform(1, 3)]))
         placing = place(cut, times, shake, lively, random)
         first = int(random.integers(max(len(cut.layers) - len(times), 0) + 1))
         layers = torch.from_numpy(cut.layers[first : first + len(times), :, : placing.rows].copy()).float() / 255
-        if self.dyed and cut in self.necks and random.uniform() < self.dyed:
-            patterned = self.patterned and random.uniform() < self.patterned
-            pattern = self.places.some_picture(random) if patterned else None
-            layers = with_dyed_clothes(layers, self.necks[cut], random, pattern)
+        if shoulders is not None and self.shares.dyed and random.uniform() < self.shares.dyed:
+            layers = dye(layers, shoulders, random, self.pattern(random))
         layers = relit(layers, random)
         shape = (layers.shape[-2], layers.shape[-1])
         scale = size / (2 * float(placing.half.mean()))
@@ -164,42 +175,11 @@ class PeopleSource:
         alpha = seen[:, 3:].clamp(0, 1)
         return seen[:, :3].clamp(min=0).minimum(alpha), alpha
 
-
-def with_dyed_clothes(
-    layers: Tensor, neck: float, random: np.random.Generator, pattern: Tensor | None = None
-) -> Tensor:
-    """Layers ``[T, 4, H, W]`` of a portrait with all that is below row ``neck`` in one random colour, folds kept.
-
-    Most portraits show dark suits. Without other colours, a network takes a large bright garment for background.
-
-    Args:
-        layers: The portrait, 0..1.
-        neck: Row of its neck.
-        random: Decides the colour, and the part of ``pattern``.
-        pattern: ``[3, h, w]`` bytes, sRGB; a part of it is laid over the colour, more or less strongly.
-    """
-    alpha = layers[:, 3:]
-    straight = (layers[:, :3] / alpha.clamp(min=1 / 255)).clamp(0, 1)
-    grey = straight.mean(dim=1, keepdim=True)
-    below = ((torch.arange(layers.shape[-2]) - neck) / 4).sigmoid()[:, None]
-    solid = grey[(alpha > 0.5) & (below > 0.5)]
-    if not len(solid):
-        return layers
-    folds = 0.4 + 0.6 * (grey / solid.quantile(0.9).clamp(min=0.02)).clamp(0, 1.2)
-    colour = hsv_to_rgb(random.uniform(), random.uniform(0.2, 1), random.uniform(0.4, 1))
-    cloth = torch.tensor(colour, dtype=torch.float32)[:, None, None].expand_as(straight)
-    if pattern is not None:
-        cloth = cloth + (print_of(pattern, straight.shape[-2:], random) - cloth) * float(random.uniform(0.3, 1))
-    cloth = (cloth * folds).clamp(0, 1)
-    return torch.cat([(straight + (cloth - straight) * below) * alpha, alpha], dim=1)
-
-
-def print_of(picture: Tensor, shape: tuple[int, ...], random: np.random.Generator) -> Tensor:
-    """A random part of ``picture``, ``[3, h, w]`` bytes, scaled to ``shape``: ``[3, *shape]``, 0..1."""
-    edges = [max(round(edge * float(random.uniform(0.2, 0.8))), 1) for edge in picture.shape[-2:]]
-    top, left = (int(random.integers(whole - part + 1)) for whole, part in zip(picture.shape[-2:], edges, strict=True))
-    part = picture[:, top : top + edges[0], left : left + edges[1]].float() / 255
-    return F.interpolate(part[None], list(shape), mode="bilinear", antialias=True)[0]
+    def pattern(self, random: np.random.Generator) -> Tensor | None:
+        """A picture to cut a pattern for clothes from, ``[3, h, w]`` bytes; None for plain clothes."""
+        if not self.shares.patterned or not self.places.has_pictures or random.uniform() >= self.shares.patterned:
+            return None
+        return self.places.some_picture(random)
 
 
 def relit(layers: Tensor, random: np.random.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..datasets.backgrounds import read_places
 from ..datasets.cutouts import find_subjects_with_mattes, read_cutouts
 from ..datasets.pairs import FRAMES_NAMES, TRUTH_NAMES, find_labelled
-from ..datasets.people import PeopleSource
+from ..datasets.people import PeopleSource, Shares
 from ..errors import InputError
 from ..media.sequence import SequenceWriter
 from ..synthesis.degrade import Degradation
@@ -123,10 +123,10 @@ def people_cases(
         Case(clip.name, "filmed" if len(clip.frames) > 1 else "still", lambda clip=clip: iter(clip)) for clip in taken
     ]
     cutouts, places = read_cutouts(subjects, pools), read_places(backgrounds)
-    peopled, empty = (PeopleSource(cutouts, places, nobody=share) for share in (0, 1))
+    peopled, empty = (PeopleSource(cutouts, places, shares=Shares(nobody=share)) for share in (0, 1))
 
     def composed(group: str, number: int, count: int, source: PeopleSource) -> Case:
-        random = [seed, number, int(source.nobody)]
+        random = [seed, number, int(source.shares.nobody)]
 
         def film() -> Iterator[tuple[Tensor, Tensor]]:
             return zip(*source.filmed(size, count, np.random.default_rng(random)), strict=True)

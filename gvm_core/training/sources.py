@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from ..datasets.cutouts import Cutout
 from ..datasets.drawn import ClipPool, drawn_layers
 from ..datasets.labelled import LabelledSource
 from ..datasets.pairs import LabelledClip
-from ..datasets.people import PeopleSource
+from ..datasets.people import PeopleSource, Shares
 from ..errors import InputError
 from .config import SOURCES, Stage
 
@@ -64,11 +64,7 @@ def stage_source(
             cutouts,
             places,
             chimeras,
-            nobody=stage.nobody,
-            drawn_bodies=stage.drawn_bodies,
-            dyed=stage.dyed,
-            patterned=stage.patterned,
-            occluded=stage.occluded,
+            shares=Shares(**{each.name: getattr(stage, each.name) for each in fields(Shares)}),
         )
     if labelled and shares.get("clips", not shares):
         found["clips"] = LabelledSource(labelled, max(stage.sizes), stage.closest)

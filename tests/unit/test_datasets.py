@@ -17,12 +17,13 @@ from gvm_core.cli import main
 from gvm_core.datasets import cutouts as cutting
 from gvm_core.datasets.backgrounds import Places, read_places
 from gvm_core.datasets.chimeras import Chimera, find_head, read_chimeras
+from gvm_core.datasets.clothes import dye, enlarge, find_shoulders
 from gvm_core.datasets.cutouts import Cutout, cutout, read_cutouts
 from gvm_core.datasets.drawn import Clips, drawn_layers
 from gvm_core.datasets.hard_negatives import read_hard_negatives
 from gvm_core.datasets.occluders import behind, occluder
 from gvm_core.datasets.panorama import Panorama, camera_directions, read_hdr
-from gvm_core.datasets.people import PeopleSource, with_dyed_clothes
+from gvm_core.datasets.people import PeopleSource, Shares
 from gvm_core.datasets.placing import grids, place
 from gvm_core.datasets.sway import Sway
 from gvm_core.errors import InputError, MediaError
@@ -130,8 +131,8 @@ def test_what_stands_before_people_is_seen_and_is_no_part_of_their_matte(seed, f
 def test_things_stand_before_people_only_where_a_stage_asks_for_them(places):
     random = np.random.default_rng
     for share in (0.0, 1.0):
-        source = PeopleSource([subject()], places, nobody=0.0, occluded=share)
-        plain = PeopleSource([subject()], places, nobody=0.0)
+        source = PeopleSource([subject()], places, shares=Shares(nobody=0.0, occluded=share))
+        plain = PeopleSource([subject()], places, shares=Shares(nobody=0.0))
         other = [(source.compose(24, 1, random(n)).alpha - plain.compose(24, 1, random(n)).alpha) for n in range(40)]
         assert all(float(each.max()) < 1e-6 for each in other)  # a thing only takes from a matte
         assert (sum(float(each.min()) < -0.5 for each in other) > 10) == bool(share)
@@ -390,41 +391,84 @@ def portrait() -> Cutout:
     return made
 
 
+def in_a_suit() -> Cutout:
+    """The `portrait` in a black suit, with a white shirt in its middle."""
+    cut = portrait()
+    clothes = cut.layers[0, :, 96:]
+    clothes[:3] = 20
+    clothes[:3, :, 42:58] = 240
+    return cut
+
+
 @given(seed=st.integers(0, 2**31))
 @settings(max_examples=20, deadline=None)
 def test_clothes_get_every_colour_and_faces_keep_theirs(seed):
     """Most portraits show dark suits; with nothing else to learn from, an orange suit is background."""
-    cut = portrait()
-    head = find_head(cut)
-    assert head is not None
-    layers = torch.from_numpy(cut.layers).float() / 255
-    dyed = with_dyed_clothes(layers, head.neck[0], np.random.default_rng(seed))
-    neck = round(head.neck[0])
+    layers = torch.from_numpy(portrait().layers).float() / 255
+    row = find_shoulders(portrait())
+    assert row is not None and 80 < row < 96
+    dyed = dye(layers, row, np.random.default_rng(seed))
     assert torch.equal(dyed[:, 3:], layers[:, 3:]) and bool((dyed[:, :3] <= dyed[:, 3:] + 1e-6).all())
-    torch.testing.assert_close(dyed[..., : neck - 40, :], layers[..., : neck - 40, :], rtol=0, atol=1e-3)
+    torch.testing.assert_close(dyed[..., : row - 40, :], layers[..., : row - 40, :], rtol=0, atol=1e-3)
     cloth = dyed[0, :3, -1][:, layers[0, 3, -1] > 0]
     assert float(cloth.std(dim=1).max()) < 1e-3 < float((cloth - layers[0, :3, -1, 50:51]).abs().max())
     stripes = torch.zeros(3, 60, 50, dtype=torch.uint8)
     stripes[:, :, ::10] = 255
-    printed = with_dyed_clothes(layers, head.neck[0], np.random.default_rng(seed), stripes)
+    printed = dye(layers, row, np.random.default_rng(seed), stripes)
     assert torch.equal(printed[:, 3:], layers[:, 3:]) and bool((printed[:, :3] <= printed[:, 3:] + 1e-6).all())
-    torch.testing.assert_close(printed[..., : neck - 40, :], layers[..., : neck - 40, :], rtol=0, atol=1e-3)
+    torch.testing.assert_close(printed[..., : row - 40, :], layers[..., : row - 40, :], rtol=0, atol=1e-3)
     assert float(printed[0, :3, -1][:, layers[0, 3, -1] > 0].std(dim=1).max()) > 0.02
 
 
-def test_only_the_share_that_a_stage_names_is_dyed_or_has_a_drawn_body(places, tmp_path):
-    wanted = stage(dyed=0.5, drawn_bodies=0.4, nobody=0.0)
+def test_black_suits_become_bright_though_a_white_shirt_is_beside_them():
+    """They became at most half as bright as the shirt, so no bright suit was ever learned from."""
+    cut = in_a_suit()
+    row = find_shoulders(cut)
+    assert row is not None
+    layers = torch.from_numpy(cut.layers).float() / 255
+    suits = [dye(layers, row, np.random.default_rng(seed))[0, :3, 105:, :30].amax(dim=0).mean() for seed in range(40)]
+    assert sum(float(each) > 0.6 for each in suits) > 8 and min(suits) < 0.4
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_an_enlarged_body_ends_at_no_side_and_its_head_stays_as_it_is(seed):
+    """Portraits end at the chest, and their sides cut the shoulders: a body in half of the frame was background."""
+    cut = in_a_suit()
+    row = find_shoulders(cut)
+    assert row is not None and cut.cut == (False, True, True, True)
+    large = enlarge(cut, row, np.random.default_rng(seed))
+    assert large.cut == (False, True, False, False)
+    height, width = large.layers.shape[2:]
+    assert 1.3 <= round((height - row) / (120 - row), 1) <= 2.6 and 1.1 <= round(width / 100, 1) <= 1.8
+    assert (large.layers[:, :3].max(axis=1) <= large.layers[:, 3]).all()
+    heads = [each.layers[0, :, :row] for each in (cut, large)]
+    before, after = (head[:, :, head[3].any(axis=0)].astype(int) for head in heads)
+    assert before.shape == after.shape and abs(before - after).max() <= 1
+    body = large.layers[0, 3, -1] > 127
+    assert 0.75 * width < body.sum() < width and not body[[0, -1]].any()
+    floating = subject(top=10, bottom=30)
+    assert enlarge(floating, 20, np.random.default_rng(seed)) is floating
+
+
+def test_only_the_share_that_a_stage_names_gets_other_clothes_or_a_drawn_body(places, tmp_path):
+    wanted = stage(dyed=0.5, patterned=0.3, enlarged=0.2, drawn_bodies=0.4, nobody=0.0, occluded=0.1)
     source: Any = stage_source(wanted, tmp_path, [], cutouts=[portrait(), subject()], places=places)
-    assert (source.dyed, source.drawn_bodies, len(source.necks)) == (0.5, 0.4, 1)
-    assert source.patterned == 0 and PeopleSource([subject()], places, patterned=0.3).patterned == 0.3
+    assert source.shares == Shares(nobody=0.0, drawn_bodies=0.4, dyed=0.5, patterned=0.3, enlarged=0.2, occluded=0.1)
+    assert len(source.shoulders) == 1  # a box has none
+    plain = PeopleSource([in_a_suit()], places, shares=Shares(nobody=0.0)).compose(24, 1, np.random.default_rng(3))
+    for shares in (Shares(nobody=0.0, dyed=1.0), Shares(nobody=0.0, enlarged=1.0)):
+        other = PeopleSource([in_a_suit()], places, shares=shares).compose(24, 1, np.random.default_rng(3))
+        assert not torch.equal(other.colour, plain.colour)
     blue = cutout(np.ascontiguousarray(block()[:, [2, 1, 0, 3]]))
     assert blue is not None
     for share in (0.0, 0.5, 1.0):
-        mixed = PeopleSource([subject()], places, [blue], nobody=0.0, drawn_bodies=share)
+        mixed = PeopleSource([subject()], places, [blue], shares=Shares(nobody=0.0, drawn_bodies=share))
         colours = [mixed.compose(24, 1, np.random.default_rng(seed)).colour.sum(dim=(0, 2, 3)) for seed in range(60)]
         assert sum(bool(each[2] > each[0]) for each in colours) / 60 == pytest.approx(share, abs=0.15)
-    with pytest.raises(InputError, match=r"dyed must be between 0 and 1, got 1\.5"):
-        stage(dyed=1.5)
+    for name in ("dyed", "enlarged"):
+        with pytest.raises(InputError, match=rf"{name} must be between 0 and 1, got 1\.5"):
+            stage(**{name: 1.5})
 
 
 @pytest.mark.slow
