@@ -1,7 +1,7 @@
 """Other clothes for portraits: any colour, patterns, and more of the body.
 
-Most portraits show dark suits from the head to the chest. A network that learns from nothing else takes a large bright garment
-for background.
+Most portraits show dark suits, and end at the chest. A network that learns from nothing else takes a large bright garment for
+background.
 """
 
 from __future__ import annotations
@@ -80,15 +80,15 @@ def enlarge(cut: Cutout, row: int, random: np.random.Generator) -> Cutout:
         random: Decides the size and the outline.
     """
     alpha = cut.layers[0, 3]
-    if not cut.cut[1] or not alpha[row].any() or alpha[: row + 1, [0, -1]].max() > 64:
+    neck = np.flatnonzero(alpha[row] > 64)
+    if not cut.cut[1] or not len(neck) or alpha[: row + 1, [0, -1]].max() > 64:
         return cut
     height, width = alpha.shape
-    middle = float(np.flatnonzero(alpha[row] > 64).mean()) + 0.5
+    middle = float(neck.mean()) + 0.5
     tall, wide = float(random.uniform(1.3, 2.6)), float(random.uniform(1.1, 1.8))
-    below = (torch.arange(row + round((height - row) * tall)) + 0.5 - row).clamp(
-        min=0
-    ) / tall  # in rows of the portrait
-    rows = (torch.arange(len(below)) + 0.5).clamp(max=row) + below
+    down = torch.arange(row + round((height - row) * tall)) + 0.5
+    below = (down - row).clamp(min=0) / tall  # in rows of the portrait
+    rows = down.clamp(max=row) + below
     grown = 1 + (wide - 1) * (below / (0.5 * (height - row))).clamp(max=1).square()[:, None]
     shift = round(middle * (wide - 1))  # whole pixels, so that the head stays as it is
     columns = (torch.arange(round(width * wide)) + 0.5 - middle - shift) / grown

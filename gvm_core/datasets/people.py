@@ -54,12 +54,12 @@ class Shares:
     """How often a composed clip has what; each 0..1.
 
     Attributes:
-        nobody: Clips with nobody in them.
+        nobody: Clips with nobody in them. More of them teach a network to find no people where there are none.
         drawn_bodies: Chimeras among the people, if there are any.
         dyed: Portraits whose clothes get another colour, of those that show shoulders.
         patterned: Dyed clothes that get a pattern, too, cut from the pictures of the places.
-        enlarged: Portraits whose bodies become larger, of those that show shoulders.
-        occluded: Clips with people in which a thing is before them.
+        enlarged: Portraits whose bodies become larger, as if more of them were in the picture, of those that show shoulders.
+        occluded: Clips with people in which a thing, such as a rail or a table, is before them.
     """
 
     nobody: float = NOBODY

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.drawn import Clips
-from ..datasets.people import CHIMERAS, NOBODY, Shares
+from ..datasets.people import Shares
 from ..errors import InputError
 
 CONFIGS = Path(__file__).with_name("configs")
@@ -20,8 +20,8 @@ SOURCES = ("drawn", "people", "clips")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One stage of a training.
+class Stage(Shares):
+    """One stage of a training. What ``people`` gives has the `Shares` of `datasets.people`, which are keys of a stage, too.
 
     Attributes:
         name: Name in the log and the table of losses; each stage needs its own.
@@ -47,14 +47,6 @@ class Stage:
         sources: Shares of ``drawn`` clips, of ``people`` composed from the given subjects and backgrounds, and of the
             given ``clips``. If empty, all available sources have equal shares.
         chimeras: How many drawn bodies to put under the heads of the given subjects; see `datasets.chimeras`.
-        nobody: Share of clips with nobody in them, of those that ``people`` gives. More of them teach the network to find
-            no people where there are none.
-        drawn_bodies: Share of the chimeras among the people of ``people``.
-        dyed: Share of the portraits of ``people`` whose clothes get another colour, of those that show shoulders.
-        patterned: Share of these clothes that get a pattern, too, cut from the background pictures.
-        enlarged: Share of the portraits of ``people`` whose bodies become larger, as if more of them were in the
-            picture, of those that show shoulders.
-        occluded: Share of the clips of ``people`` in which a thing, such as a rail or a table, is before them.
         hard_negatives: How many views of the panoramas to search for hard negatives before the stage: those in which the
             network finds somebody. A third of the backgrounds of ``people`` are these then. 0 searches none.
         start: Names of earlier stages. The UNet starts this stage with the mean of the weights that it had after each
@@ -83,12 +75,6 @@ class Stage:
     clips: Clips | None = None
     sources: dict[str, float] = field(default_factory=dict)
     chimeras: int = 0
-    nobody: float = NOBODY
-    drawn_bodies: float = CHIMERAS
-    dyed: float = 0.0
-    patterned: float = 0.0
-    enlarged: float = 0.0
-    occluded: float = 0.0
     hard_negatives: int = 0
     start: tuple[str, ...] = ()
     encoded: int = 0
@@ -129,9 +115,9 @@ class Stage:
             raise InputError(f"{at}: there is no source {min(unknown)!r}; the sources are {', '.join(SOURCES)}")
         if self.sources and (min(self.sources.values()) < 0 or not sum(self.sources.values())):
             raise InputError(f"{at}: shares of sources must be 0 or more, and one above 0, got {self.sources}")
-        for name in (each.name for each in fields(Shares)):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{at}: {name} must be between 0 and 1, got {getattr(self, name)}")
+        for share in fields(Shares):
+            if not 0 <= (value := getattr(self, share.name)) <= 1:
+                raise InputError(f"{at}: {share.name} must be between 0 and 1, got {value}")
         if self.hard_negatives < 0 or (self.hard_negatives and self.network != "unet"):
             raise InputError(f"{at}: hard_negatives must be 0 or more views, and only the unet can find them")
         if self.sources.get("drawn") and not self.clips:
